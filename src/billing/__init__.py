@@ -1,0 +1,1 @@
+"""What the doors share: money, keys, plans, prices, reservations and the ledger."""

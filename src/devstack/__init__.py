@@ -1,0 +1,1 @@
+"""Real Envoy, Postgres and Redis from wheels, for the demo, `make up` and the tests."""

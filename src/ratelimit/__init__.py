@@ -1,0 +1,1 @@
+"""The turnstile: decides how often a descriptor may pass."""
