@@ -1,0 +1,92 @@
+"""The ports of billing, in domain words. Real implementations: Postgres is the truth, Redis the hot
+copy; memory ones serve unit tests and the model.
+
+Every method may raise :class:`billing.errors.StoreUnavailable` when its server does not answer within
+the deadline that the implementation was given; nothing else escapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+from billing.ledger import SettledBatch, Settlement
+from billing.reservations import Admitted, Hold, JournalRow, Publication, Short, Truth
+from billing.subscriptions import Principal
+
+ChangeKind = Literal["account", "key", "subscription", "balance", "barrier", "lost", "epoch"]
+
+
+class Change(NamedTuple):
+    """Something changed in Postgres. ``lost`` says that the connection that tells of changes broke,
+    so any of them may have been missed; ``account_id`` is empty then."""
+
+    kind: ChangeKind
+    account_id: str = ""
+    detail: str = ""
+
+
+class PrincipalStore(Protocol):
+    """Who a key belongs to."""
+
+    async def find(self, key_hashes: Sequence[bytes]) -> Mapping[bytes, Principal]:
+        """The principals of those keys that exist; one query for all of them."""
+
+    def changes(self) -> AsyncIterator[Change]:
+        """What changes from now on, until the caller stops; reconnects by itself, telling ``lost``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The hot copy has no usable copy of the account.
+
+    With ``mine`` the asker holds the right to load it, under ``token``; else another is loading.
+    """
+
+    mine: bool
+    token: str
+
+
+class HotStore(Protocol):
+    """The hot copy: live reservations and the balance as of a version of Postgres."""
+
+    async def admit(
+        self, epoch: int, holds: Sequence[Hold]
+    ) -> Sequence[Admitted | Short | Absent]:
+        """Hold all budgets of each request, all or nothing, in one round trip; same order."""
+
+    async def load(self, epoch: int, copies: Sequence[tuple[str, Truth]]) -> Sequence[bool]:
+        """Build copies under the tokens that :class:`Absent` gave; False where the right was lost."""
+
+    async def publish(self, publications: Sequence[Publication]) -> None:
+        """Tell what Postgres says and which reservations have ended; idempotent, in any order."""
+
+    async def extend(self, lives: Sequence[tuple[str, str, int]]) -> None:
+        """Move the end of life of reservations: account, reservation, Unix seconds."""
+
+    async def read(self, account_ids: Sequence[str]) -> Mapping[str, Truth]:
+        """What the hot copy holds of these accounts, for checks and for people."""
+
+
+class Journal(Protocol):
+    """Admitted reservations on their way to Postgres, so that a lost hot copy can be rebuilt."""
+
+    async def record(self, rows: Sequence[JournalRow]) -> None:
+        """Write reservations as pending; those already known, or ended, stay as they are."""
+
+
+class LedgerStore(Protocol):
+    """The truth about money."""
+
+    async def settle(self, settlements: Sequence[Settlement], now_us: int) -> SettledBatch:
+        """End reservations and post their transfers, in one transaction; ids must be distinct."""
+
+    async def expire(self, now_us: int, at_most: int) -> SettledBatch:
+        """End pending reservations whose lifetime is over; at most so many at a time."""
+
+    async def extend(self, lives: Sequence[tuple[str, str, int]]) -> None:
+        """Move the end of life of pending reservations: account, reservation, Unix seconds."""
+
+    async def truth(self, account_ids: Sequence[str], now_s: float) -> Mapping[str, Truth]:
+        """Accounts as one snapshot has them, pending reservations included."""
