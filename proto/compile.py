@@ -40,7 +40,7 @@ def google_rpc_include() -> Path:
 
 
 def drop_empty_services(generated: Path) -> None:
-    """Remove the service modules of files that declare no service: they hold only a version check."""
+    """Remove the service modules of files without a service: they hold only a version check."""
     for module in generated.glob("*_pb2_grpc.py"):
         if "Servicer" not in module.read_text():
             module.unlink()
