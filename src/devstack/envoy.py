@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
+
 from devstack.errors import PartFailed
 from devstack.part import Part, Report, silent
 from devstack.parts import envoy_binary
@@ -58,12 +60,13 @@ class Envoy(Part):
         )
 
     async def answers(self) -> bool:
-        """Whether the admin interface says that Envoy is live."""
+        """Whether this very process, not another one on its port, says that it is live."""
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
-                return await _status(self.admin_port, "/ready") == 200
+                live = await _status(self.admin_port, "/ready") == 200
         except (OSError, TimeoutError):
             return False
+        return live and await asyncio.to_thread(_listens, self.pid, self.admin_port)
 
 
 class InvalidBootstrap(Exception):
@@ -97,3 +100,14 @@ async def _status(port: int, path: str) -> int:
     if len(words) < 2 or not words[1].isdigit():
         raise ConnectionResetError("no HTTP answer")
     return int(words[1])
+
+
+def _listens(pid: int, port: int) -> bool:
+    try:
+        connections = psutil.Process(pid).net_connections(kind="tcp")
+    except psutil.NoSuchProcess:
+        return False
+    return any(
+        connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+        for connection in connections
+    )

@@ -73,11 +73,13 @@ class Redis(Part):
         )
 
     async def answers(self) -> bool:
-        """Whether it says PONG; while it loads its file it refuses."""
+        """Whether this very process serves, not another one on its port; refuses while loading."""
         try:
-            return await ask(self.port, "PING") == "PONG"
+            loaded = await ask(self.port, "PING") == "PONG"
+            info = await ask(self.port, "INFO", "server")
         except (OSError, TimeoutError, RedisRefused):
             return False
+        return loaded and f"process_id:{self.pid}" in info.split("\r\n")
 
 
 class RedisCluster:
