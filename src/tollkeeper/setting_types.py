@@ -1,0 +1,52 @@
+"""Types of settings: addresses as text, and URLs that may hold a password."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, SecretStr
+from pydantic_settings import NoDecode
+
+from tollkeeper.addresses import Address, parse_address, parse_addresses
+
+REDIS_SCHEMES = frozenset(
+    {
+        "redis",
+        "rediss",
+        "unix",
+        "redis+cluster",
+        "rediss+cluster",
+        "redis+sentinel",
+        "rediss+sentinel",
+    }
+)
+POSTGRES_SCHEMES = frozenset({"postgres", "postgresql"})
+
+
+def _read_address(value: object) -> object:
+    return parse_address(value) if isinstance(value, str) else value
+
+
+def _read_addresses(value: object) -> object:
+    return parse_addresses(value) if isinstance(value, str) else value
+
+
+def _joined(addresses: tuple[Address, ...]) -> str:
+    return ",".join(str(address) for address in addresses)
+
+
+Listen = Annotated[Address, BeforeValidator(_read_address), PlainSerializer(str), NoDecode]
+ListenRow = Annotated[
+    tuple[Address, ...], BeforeValidator(_read_addresses), PlainSerializer(_joined), NoDecode
+]
+
+
+def _of_scheme(secret: SecretStr, schemes: frozenset[str]) -> SecretStr:
+    if urlsplit(secret.get_secret_value()).scheme not in schemes:
+        raise ValueError(f"write a URL that begins with one of {', '.join(sorted(schemes))}://")
+    return secret
+
+
+RedisUrl = Annotated[SecretStr, AfterValidator(lambda url: _of_scheme(url, REDIS_SCHEMES))]
+PostgresDsn = Annotated[SecretStr, AfterValidator(lambda dsn: _of_scheme(dsn, POSTGRES_SCHEMES))]
