@@ -1,14 +1,14 @@
 """Faults, as one tree. A refusal is not here: it is a value (:mod:`billing.refusals`).
 
-    TollkeeperError
-    |-- ConfigError            tollkeeper.yaml or the environment says something that cannot be
-    |-- NotFound               an id or a name that nothing in the ledger carries
-    |-- Conflict               the same reference or id with another content
-    |-- InvalidInput           an argument that can never succeed, whatever the state
-    |-- LedgerBroken           an invariant of the ledger does not hold; a person has to look
-    `-- Unavailable            a part did not answer in time; trying again can help
-        |-- StoreUnavailable   Postgres or Redis
-        `-- QueueFull          a bounded queue of ours has no room
+TollkeeperError
+|-- ConfigError            tollkeeper.yaml or the environment says something that cannot be
+|-- NotFound               an id or a name that nothing in the ledger carries
+|-- Conflict               the same reference or id with another content
+|-- InvalidInput           an argument that can never succeed, whatever the state
+|-- LedgerBroken           an invariant of the ledger does not hold; a person has to look
+`-- Unavailable            a part did not answer in time; trying again can help
+    |-- StoreUnavailable   Postgres or Redis
+    `-- QueueFull          a bounded queue of ours has no room
 """
 
 from __future__ import annotations

@@ -36,14 +36,34 @@ class Refusal:
 
 
 _ROWS = (
-    ("missing_key", 401, "No API key was sent.", "Send your key as 'Authorization: Bearer tk_...'."),
+    (
+        "missing_key",
+        401,
+        "No API key was sent.",
+        "Send your key as 'Authorization: Bearer tk_...'.",
+    ),
     ("malformed_key", 401, "The API key has a wrong form.", "Copy the whole key again."),
     ("unknown_key", 401, "No such API key exists.", "Check the key, or create a new one."),
     ("revoked_key", 401, "This API key was revoked.", "Create a new key."),
     ("expired_key", 401, "This API key has expired.", "Rotate the key."),
-    ("insufficient_credits", 402, "The balance does not cover this request.", "Top up the account."),
-    ("quota_exceeded", 402, "The quota of the period is used up.", "Wait for reset or change plan."),
-    ("spend_cap_reached", 402, "The spend cap is reached.", "Raise the cap, or wait for its reset."),
+    (
+        "insufficient_credits",
+        402,
+        "The balance does not cover this request.",
+        "Top up the account.",
+    ),
+    (
+        "quota_exceeded",
+        402,
+        "The quota of the period is used up.",
+        "Wait for reset or change plan.",
+    ),
+    (
+        "spend_cap_reached",
+        402,
+        "The spend cap is reached.",
+        "Raise the cap, or wait for its reset.",
+    ),
     (
         "request_too_expensive",
         402,

@@ -77,7 +77,9 @@ class Hold:
 
     def __post_init__(self) -> None:
         assert 0 <= self.amount_nanos <= MAX_NANOS, self
-        assert all(0 <= b.amount <= MAX_COUNTED and b.limit <= MAX_COUNTED for b in self.budgets), self
+        assert all(0 <= b.amount <= MAX_COUNTED and b.limit <= MAX_COUNTED for b in self.budgets), (
+            self
+        )
 
     def record(self) -> str:
         """The reservation as kept in the hot copy, the journal and the ticket.

@@ -184,7 +184,7 @@ class MemoryHotStore:
         return [self._load(epoch, token, truth) for token, truth in copies]
 
     async def publish(self, publications: Sequence[Publication]) -> None:
-        """Apply what Postgres says; a load under way may hold an older truth: it loses its right."""
+        """Apply what Postgres says; a load under way may hold an older truth: its right ends."""
         self._reach()
         for publication in publications:
             self._rights.pop(publication.account_id, None)

@@ -7,6 +7,7 @@ the deadline that the implementation was given; nothing else escapes.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -51,9 +52,7 @@ class Absent:
 class HotStore(Protocol):
     """The hot copy: live reservations and the balance as of a version of Postgres."""
 
-    async def admit(
-        self, epoch: int, holds: Sequence[Hold]
-    ) -> Sequence[Admitted | Short | Absent]:
+    async def admit(self, epoch: int, holds: Sequence[Hold]) -> Sequence[Admitted | Short | Absent]:
         """Hold all budgets of each request, all or nothing, in one round trip; same order."""
 
     async def load(self, epoch: int, copies: Sequence[tuple[str, Truth]]) -> Sequence[bool]:
@@ -76,6 +75,20 @@ class Journal(Protocol):
         """Write reservations as pending; those already known, or ended, stay as they are."""
 
 
+class QuarantineRow(NamedTuple):
+    """An entry that cannot be settled and must not be lost; ``reason`` is of a bounded set of words."""
+
+    account_id: str | None
+    reservation_id: str | None
+    reason: str
+    entry: str
+
+    def digest(self) -> bytes:
+        """What makes two entries of one reason the same."""
+        text = f"{self.account_id} {self.reservation_id} {self.entry}"
+        return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
 class LedgerStore(Protocol):
     """The truth about money."""
 
@@ -88,5 +101,20 @@ class LedgerStore(Protocol):
     async def extend(self, lives: Sequence[tuple[str, str, int]]) -> None:
         """Move the end of life of pending reservations: account, reservation, Unix seconds."""
 
+    async def quarantine(self, rows: Sequence[QuarantineRow]) -> None:
+        """Keep entries that cannot be settled, each content once per reason."""
+
+
+class TruthStore(Protocol):
+    """What the hot copy is built from, and what it is still owed."""
+
     async def truth(self, account_ids: Sequence[str], now_s: float) -> Mapping[str, Truth]:
         """Accounts as one snapshot has them, pending reservations included."""
+
+    async def promises(
+        self, older_than_s: float, at_most: int, now_s: float
+    ) -> Mapping[int, Sequence[Publication]]:
+        """Batches that were committed and never told of, with what to tell now, in full."""
+
+    async def kept(self, batch_ids: Sequence[int]) -> None:
+        """The hot copy was told of these batches."""

@@ -1,0 +1,145 @@
+-- Statements of postgres_ledger.py. All writes of a batch run in one transaction that holds the end of
+-- the chain, so that the ledger has one writer at a time.
+
+-- name: lock_chain
+SELECT batch_id, hash FROM ledger_chain WHERE id = 1 FOR UPDATE
+
+-- name: advance_chain
+UPDATE ledger_chain SET batch_id = $1, hash = $2 WHERE id = 1
+
+-- name: insert_batch
+INSERT INTO batches (id, kind, transfers, usage_events, previous_hash, hash)
+VALUES ($1, $2, $3, $4, $5, $6)
+
+-- name: insert_transfers
+INSERT INTO transfers (account_id, source_id, kind, debit_code, credit_code, amount, created_us, batch_id)
+SELECT *, $8::bigint FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[],
+                                 $6::bigint[], $7::bigint[])
+
+-- name: end_reservations
+INSERT INTO reservations AS r (account_id, id, key_id, profile, route, price_version, held_nanos,
+    quoted_nanos, record, basis, state, content_hash, admitted_us, expires_at, ended_us)
+SELECT i.account_id, i.id, i.key_id, i.profile, i.route, i.price_version, i.held_nanos,
+    i.quoted_nanos, i.record, '', i.state, i.content_hash, i.admitted_us,
+    to_timestamp(i.expires_s), $14::bigint
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::bigint[],
+    $8::bigint[], $9::text[], $10::text[], $11::bytea[], $12::bigint[], $13::bigint[])
+  AS i (account_id, id, key_id, profile, route, price_version, held_nanos, quoted_nanos, record,
+        state, content_hash, admitted_us, expires_s)
+ON CONFLICT (account_id, id) DO UPDATE SET
+    state = CASE r.state WHEN 'pending' THEN excluded.state ELSE 'late' END,
+    content_hash = excluded.content_hash,
+    ended_us = excluded.ended_us
+WHERE r.state IN ('pending', 'expired')
+RETURNING id::text, state
+
+-- name: ended_hashes
+SELECT id::text, content_hash FROM reservations
+WHERE (account_id, id) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[]))
+
+-- name: expiry_charges
+SELECT account_id::text, source_id::text, amount FROM transfers
+WHERE kind = 'expiry' AND (account_id, source_id) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[]))
+
+-- name: insert_usage
+INSERT INTO usage_events (account_id, reservation_id, key_id, profile, route, meter, model,
+    price_version, outcome, status, units, price_nanos, provider_cost_nanos, held_nanos, quoted_nanos,
+    review, formula, facts, admitted_us, completed_us, settled_us, batch_id)
+SELECT *, $21::bigint, $22::bigint
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[],
+    $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
+    $15::bigint[], $16::text[], $17::text[], $18::text[], $19::bigint[], $20::bigint[])
+
+-- name: add_daily
+INSERT INTO daily_usage AS d (account_id, day, profile, requests, units, price_nanos, provider_cost_nanos)
+SELECT * FROM unnest($1::uuid[], $2::date[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[],
+                     $7::bigint[])
+ON CONFLICT (account_id, day, profile) DO UPDATE SET
+    requests = d.requests + excluded.requests,
+    units = d.units + excluded.units,
+    price_nanos = d.price_nanos + excluded.price_nanos,
+    provider_cost_nanos = d.provider_cost_nanos + excluded.provider_cost_nanos
+RETURNING account_id::text, profile, extract(epoch FROM day)::bigint AS day_s, price_nanos
+
+-- name: roll_periods
+SELECT roll_periods($1::uuid[], to_timestamp($2::bigint))
+
+-- name: add_period
+UPDATE subscriptions AS s SET units_used = s.units_used + u.units, spent_nanos = s.spent_nanos + u.price
+FROM (
+    SELECT i.account_id, i.profile, sum(i.units)::bigint AS units, sum(i.price)::bigint AS price
+    FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
+      AS i (account_id, profile, admitted_us, units, price)
+    JOIN subscriptions AS p USING (account_id, profile)
+    WHERE i.admitted_us >= extract(epoch FROM p.period_start) * 1000000
+      AND i.admitted_us < extract(epoch FROM p.period_end) * 1000000
+    GROUP BY i.account_id, i.profile
+) AS u
+WHERE s.account_id = u.account_id AND s.profile = u.profile
+RETURNING s.account_id::text, s.profile, extract(epoch FROM s.period_start)::bigint AS start_s,
+    s.units_used, s.spent_nanos
+
+-- name: post_balances
+UPDATE ledger_accounts AS l SET
+    debits = l.debits + d.debits, credits = l.credits + d.credits, version = l.version + 1
+FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[])
+  AS d (account_id, code, debits, credits)
+JOIN accounts AS a ON a.id = d.account_id
+WHERE l.account_id = d.account_id AND l.code = d.code
+RETURNING l.account_id::text, l.code, l.credits - l.debits AS posted, l.version, a.overdraft_nanos
+
+-- name: promise_publication
+INSERT INTO unpublished (batch_id, account_ids, ended) VALUES ($1, $2::uuid[], $3::uuid[])
+
+-- name: keep_promise
+DELETE FROM unpublished WHERE batch_id = ANY ($1::bigint[])
+
+-- name: open_promises
+SELECT batch_id, account_ids::text[], ended::text[] FROM unpublished
+WHERE created_at < now() - $1::interval ORDER BY batch_id LIMIT $2
+
+-- name: overdue
+SELECT account_id::text, id::text, profile, route, held_nanos FROM reservations
+WHERE state = 'pending' AND expires_at <= to_timestamp($1::double precision)
+ORDER BY expires_at LIMIT $2 FOR UPDATE
+
+-- name: mark_expired
+UPDATE reservations SET state = 'expired', ended_us = $3
+WHERE (account_id, id) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[])) AND state = 'pending'
+
+-- name: extend
+UPDATE reservations AS r SET expires_at = to_timestamp(i.expires_s)
+FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS i (account_id, id, expires_s)
+WHERE r.account_id = i.account_id AND r.id = i.id AND r.state = 'pending'
+  AND r.expires_at < to_timestamp(i.expires_s)
+
+-- name: truth
+SELECT a.id::text AS account_id, a.overdraft_nanos, l.credits - l.debits AS posted, l.version,
+    (SELECT json_agg(json_build_array(s.profile, extract(epoch FROM s.period_start)::bigint,
+                                      s.units_used, s.spent_nanos))
+     FROM subscriptions AS s
+     WHERE s.account_id = a.id AND s.period_end > to_timestamp($2::double precision))::text AS periods,
+    (SELECT json_agg(json_build_array(d.profile, extract(epoch FROM d.day)::bigint, d.price_nanos))
+     FROM daily_usage AS d
+     WHERE d.account_id = a.id
+       AND d.day = (to_timestamp($2::double precision) AT TIME ZONE 'UTC')::date)::text AS days,
+    (SELECT json_agg(json_build_array(r.id, r.record))
+     FROM reservations AS r WHERE r.account_id = a.id AND r.state = 'pending')::text AS pending
+FROM accounts AS a
+JOIN ledger_accounts AS l ON l.account_id = a.id AND l.code = 'credits'
+WHERE a.id = ANY ($1::uuid[])
+
+-- name: publish_accounts
+SELECT a.id::text AS account_id, a.overdraft_nanos, l.credits - l.debits AS posted, l.version
+FROM accounts AS a
+JOIN ledger_accounts AS l ON l.account_id = a.id AND l.code = 'credits'
+WHERE a.id = ANY ($1::uuid[])
+
+-- name: ended_accounts
+SELECT account_id::text, id::text FROM reservations WHERE account_id = ANY ($1::uuid[])
+  AND id = ANY ($2::uuid[])
+
+-- name: quarantine
+INSERT INTO quarantine AS q (account_id, reservation_id, reason, entry, digest)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bytea[])
+ON CONFLICT (reason, digest) DO UPDATE SET seen = q.seen + 1
