@@ -1,1 +1,1 @@
-"""The five meters: what a request may cost (``quote``) and what it did cost (``cost``), both pure."""
+"""The five meters: what a request may cost (``quote``) and what it did (``cost``), both pure."""

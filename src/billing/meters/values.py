@@ -58,10 +58,12 @@ class Quote:
 class Usage:
     """What the access-log entry says a request used.
 
-    An ``object`` is what Envoy lifted out of the answer, still to be checked: usage may be negative,
-    text, or missing (``None``). ``model`` is the model that answered. ``reported_cost`` is the text of
-    the cost header. ``cpu_ms`` and ``memory_mib`` are what a tool backend reported; ``duration_ms`` is
-    what Envoy measured, first byte in to last byte out.
+    An ``object`` is what Envoy lifted out of the answer, still to be checked: usage may be
+    negative, text, or missing (``None``). ``model`` is the model that answered. ``request_bytes``
+    and ``response_bytes`` are the bodies, without headers. ``reported_cost`` is the text of the
+    cost header. ``cpu_ms`` and ``memory_mib`` are what a tool backend reported; ``duration_ms`` is
+    what Envoy measured, first byte in to last byte out. ``cut_short``: the client hung up before
+    the answer had ended.
     """
 
     input_tokens: object = None
@@ -92,13 +94,14 @@ class Cost:
     review: str = ""
 
     def __post_init__(self) -> None:
-        assert self.price_nanos >= 0 and self.units >= 0, self
+        assert self.price_nanos >= 0, self
+        assert self.units >= 0, self
         assert self.provider_cost_nanos is None or self.provider_cost_nanos >= 0, self
 
 
 @dataclass(frozen=True, slots=True)
 class NoUsage:
-    """The answer named no usable usage; ``reason`` says what was wrong (missing, negative, text)."""
+    """The answer named no usable usage; ``reason`` says what was wrong (missing, negative...)."""
 
     reason: str
 
