@@ -70,10 +70,12 @@ def floats(tree: ast.AST) -> list[int]:
 
 def _annotations_of_seconds(tree: ast.AST) -> Iterator[ast.AST]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.arg) and node.annotation and node.arg.endswith("_s"):
-            yield from ast.walk(node.annotation)
-        elif isinstance(node, ast.AnnAssign) and ast.unparse(node.target).endswith("_s"):
-            yield from ast.walk(node.annotation)
+        named = node.arg if isinstance(node, ast.arg) else ""
+        if isinstance(node, ast.AnnAssign):
+            named = ast.unparse(node.target)
+        annotation = getattr(node, "annotation", None)
+        if annotation is not None and named.endswith("_s"):
+            yield from ast.walk(annotation)
 
 
 def environment_reads(tree: ast.AST) -> list[int]:
