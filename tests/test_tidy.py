@@ -57,13 +57,16 @@ def long_functions(tree: ast.AST) -> list[str]:
 
 
 def floats(tree: ast.AST) -> list[int]:
-    """Lines with a float literal, a division that makes one, or the type, but for a time in s."""
-    times = {id(name) for name in _annotations_of_seconds(tree)}
+    """Lines with a float literal, a division that makes one, or the type.
+
+    A time in seconds may be one, and what comes from outside may be recognised as one.
+    """
+    allowed = {id(name) for name in (*_annotations_of_seconds(tree), *_recognised_types(tree))}
     return [
         node.lineno
         for node in ast.walk(tree)
         if (isinstance(node, ast.Constant) and isinstance(node.value, float))
-        or (isinstance(node, ast.Name) and node.id == "float" and id(node) not in times)
+        or (isinstance(node, ast.Name) and node.id == "float" and id(node) not in allowed)
         or (isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div))
     ]
 
@@ -76,6 +79,12 @@ def _annotations_of_seconds(tree: ast.AST) -> Iterator[ast.AST]:
         annotation = getattr(node, "annotation", None)
         if annotation is not None and named.endswith("_s"):
             yield from ast.walk(annotation)
+
+
+def _recognised_types(tree: ast.AST) -> Iterator[ast.AST]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+            yield from ast.walk(node.args[1])
 
 
 def environment_reads(tree: ast.AST) -> list[int]:
@@ -197,6 +206,7 @@ def test_envoys_folder_is_no_package() -> None:
         (floats, "price = 0.5", "price = 5 // 2"),
         (floats, "share = a / b", "share = a // b"),
         (floats, "price = float(text)", "price = int(text)"),
+        (floats, "price: float | int", "isinstance(price, float | int)"),
         (floats, "def f(price: float): pass", "def f(now_s: float): pass"),
         (environment_reads, "import os\nos.environ['A']", "settings.a"),
         (environment_reads, "from os import getenv", "from os import path"),
