@@ -9,7 +9,7 @@ CREATE TABLE accounts (
     tier            text NOT NULL DEFAULT 'standard' CHECK (length(tier) BETWEEN 1 AND 60),
     status          text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'suspended', 'closed')),
     wallet_address  text CHECK (length(wallet_address) BETWEEN 1 AND 200),
-    overdraft_nanos bigint NOT NULL DEFAULT 0 CHECK (overdraft_nanos BETWEEN 0 AND 4611686018427387904),
+    overdraft_nanos bigint NOT NULL DEFAULT 0 CHECK (overdraft_nanos BETWEEN 0 AND 2305843009213693952),
     created_at      timestamptz NOT NULL DEFAULT now()
 );
 CREATE UNIQUE INDEX accounts_name ON accounts (name);

@@ -1,0 +1,46 @@
+"""Clients of Redis: one server or a Cluster, by the address of the settings.
+
+``redis://``, ``rediss://`` and ``unix://`` name one server; ``redis+cluster://`` any node of a Cluster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+CLUSTER_SCHEME = "redis+cluster://"
+
+RedisClient = Redis | RedisCluster
+
+
+def connect(url: str, deadline_s: float, max_connections: int = 32) -> RedisClient:
+    """A client whose sockets give up after ``deadline_s`` and which never retries by itself.
+
+    Retries belong to the caller: it knows whether asking twice is harmless and how long it may take.
+    """
+    options: dict[str, Any] = {
+        "socket_timeout": deadline_s,
+        "socket_connect_timeout": deadline_s,
+        "max_connections": max_connections,
+    }
+    if url.startswith(CLUSTER_SCHEME):
+        return RedisCluster.from_url(url.replace(CLUSTER_SCHEME, "redis://", 1), **options)
+    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
+
+
+async def identity(client: RedisClient) -> str:
+    """Which running Redis this is: its run id, or a digest of those of all masters.
+
+    A restart changes it, so a copy restored from an old dump is known for what it is.
+    """
+    if isinstance(client, RedisCluster):
+        found = await client.info("server", target_nodes=RedisCluster.PRIMARIES)
+        nodes = found.values() if "run_id" not in found else [found]
+        run_ids = sorted(node["run_id"] for node in nodes)
+        return hashlib.sha256(" ".join(run_ids).encode()).hexdigest()[:40]
+    info = await client.info("server")
+    return str(info["run_id"])
