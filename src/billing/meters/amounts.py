@@ -12,7 +12,7 @@ beyond them is no usable usage.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from billing.errors import ConfigError
 from billing.meters.readings import scaled
@@ -31,8 +31,7 @@ PRICE_BELOW_COST = "price_below_cost"
 """``Cost.review`` of a request that was sold for less than the provider takes for it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExactAmount:
+class ExactAmount(NamedTuple):
     """What a request costs before rounding: numerators of nano-USD over one ``denominator``.
 
     ``own`` is ``None`` without own prices, ``provider`` without the provider's; one is known.

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from billing.errors import ConfigError
 from billing.meters.amounts import (
@@ -41,8 +42,7 @@ SHOWN_METHODS = 8
 """How many methods a formula names before it sums up the rest."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Load:
+class _Load(NamedTuple):
     """The calls of one request: how many, and the sum of their multipliers."""
 
     calls: int

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from billing.meters.amounts import (
     PPM,
@@ -32,8 +33,7 @@ MIB_PER_GB = 1024
 MAX_SETTING = 1 << 30
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
+class _Run(NamedTuple):
     """What one run took: CPU time and wall time in milliseconds, memory in MiB."""
 
     cpu_ms: Exact

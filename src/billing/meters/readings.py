@@ -7,9 +7,11 @@ never negative, never above ``MAX_READING``; anything else is :class:`Unreadable
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from numbers import Real
 from typing import NamedTuple
 
 from billing.refusals import Refusal, refuse
@@ -57,8 +59,8 @@ def read_whole(name: str, value: object) -> int | Unreadable:
     """Read a whole number from 0 to ``MAX_READING``; a double such as 3.0 counts, text does not."""
     if value is None:
         return Unreadable(f"{name} missing")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
+    if not isinstance(value, int) and isinstance(value, Real) and value % 1 == 0:
+        value = math.trunc(value)
     if isinstance(value, bool) or not isinstance(value, int):
         return Unreadable(f"{name} is not a whole number")
     if value < 0:
@@ -75,10 +77,9 @@ def read_exact(name: str, value: object) -> Exact | Unreadable:
     ``1.5e-05``). A double is read as the shortest text that stands for it, which is what its sender
     wrote. ``NaN``, infinities, lists of values and signs other than a minus are unreadable.
     """
-    if value is None or isinstance(value, int):
-        whole = read_whole(name, value)
-        return whole if isinstance(whole, Unreadable) else Exact(whole, 1)
-    number = _decimal(value)
+    if value is None:
+        return Unreadable(f"{name} missing")
+    number = _number(value)
     if number is None:
         return Unreadable(f"{name} is not a decimal number")
     if number < 0:
@@ -88,8 +89,13 @@ def read_exact(name: str, value: object) -> Exact | Unreadable:
     return Exact(*number.as_integer_ratio())
 
 
-def _decimal(value: object) -> Decimal | None:
-    text = repr(value) if isinstance(value, float) else value
+def _number(value: object) -> int | Decimal | None:
+    if isinstance(value, bool):
+        return None  # JSON's true is no 1
+    if isinstance(value, int):
+        return value
+    # A double is never reckoned with: only its text is read.
+    text = repr(value) if isinstance(value, Real) else value
     if not isinstance(text, str) or _DECIMAL.fullmatch(text.strip(" \t")) is None:
         return None
     return Decimal(text)

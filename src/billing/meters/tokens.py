@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from billing.errors import ConfigError
 from billing.meters.amounts import (
@@ -46,8 +47,7 @@ ESTIMATED_FROM_BYTES = "estimated_from_bytes"
 """``Cost.review`` of a stream that ended without usage: its tokens were counted from its bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Counts:
+class _Counts(NamedTuple):
     """Tokens of one request; ``cached`` is part of ``input``."""
 
     input: int
@@ -70,6 +70,11 @@ class TokenRates:
         check_setting("input_nanos_per_mtok", self.input_nanos_per_mtok, 0, MAX_NANOS)
         check_setting("output_nanos_per_mtok", self.output_nanos_per_mtok, 0, MAX_NANOS)
         check_price("cached_input_nanos_per_mtok", self.cached_input_nanos_per_mtok)
+
+    @property
+    def cache_saves(self) -> bool:
+        """Say whether cached input is not dearer than other input."""
+        return self._cached() <= self.input_nanos_per_mtok
 
     def numerator(self, counts: _Counts) -> int:
         """The price of the tokens in millionths of a nano-USD, exact."""
@@ -207,25 +212,17 @@ class TokenTariff:
             "max_output": output,
             "n": choices,
         }
+        # At least one token of input and an empty answer; at most all that fits. Either may come
+        # from the cache, and a price book may ask more for cached input than for other input.
+        cache_saves = price.priced_by.cache_saves
+        most = _Counts(most_input, 0 if cache_saves else most_input, output * choices)
         return make_quote(
-            self._cheapest(price),
+            self._amount(price, _Counts(1, 1 if cache_saves else 0, 0)),
             self._amount(price, _Counts(typical_input, 0, typical_output)),
-            self._dearest(price, most_input, output * choices),
+            self._amount(price, most),
             (1, typical_input + typical_output, most_input + output * choices),
             basis,
         )
-
-    def _cheapest(self, price: ModelPrice) -> ExactAmount:
-        """One token of input, in or out of the cache, and an empty answer."""
-        cached = (0, 1)
-        amounts = (self._amount(price, _Counts(1, count, 0)) for count in cached)
-        return min(amounts, key=ExactAmount.price_nanos)
-
-    def _dearest(self, price: ModelPrice, most_input: int, output: int) -> ExactAmount:
-        """All that fits; a price book may ask more for cached input than for other input."""
-        cached = (0, most_input)
-        amounts = (self._amount(price, _Counts(most_input, count, output)) for count in cached)
-        return max(amounts, key=ExactAmount.price_nanos)
 
     def _amount(self, price: ModelPrice, counts: _Counts) -> ExactAmount:
         return ExactAmount(
