@@ -1,0 +1,136 @@
+"""The wire to values: one message of Envoy's access-log stream, parsed as far as it is needed.
+
+This runs once per request that the gateway serves, so it reads each field once and skips entries
+without a ticket before it looks at anything else. Messages: envoy.data.accesslog.v3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from accesslog.flags import BIT_BY_FIELD
+from accesslog.values import (
+    MAX_TEXT_CHARS,
+    TICKET_KEY,
+    TICKET_NAMESPACE,
+    USAGE_FIELDS,
+    USAGE_NAMESPACE,
+    Entry,
+    normal_scalar,
+)
+from envoyapi.accesslog_data_v3_pb2 import (
+    AccessLogCommon,
+    AccessLogType,
+    HTTPAccessLogEntry,
+    ResponseFlags,
+)
+from envoyapi.accesslog_v3_pb2 import StreamAccessLogsMessage
+
+FINAL_TYPES = frozenset({AccessLogType.NotSet, AccessLogType.DownstreamEnd})
+ONGOING_TYPES = frozenset(
+    {
+        AccessLogType.DownstreamStart,
+        AccessLogType.DownstreamPeriodic,
+        AccessLogType.DownstreamTunnelSuccessfullyEstablished,
+    }
+)
+"""Every other type tells of an upstream attempt or of no request at all: counted and left."""
+
+
+class Unreadable(ValueError):
+    """The bytes are no ``StreamAccessLogsMessage``."""
+
+
+class Parsed(NamedTuple):
+    """One message: entries that carry a ticket, and how many were left out and why."""
+
+    entries: list[Entry]
+    without_ticket: int = 0
+    other_types: int = 0
+    tcp: int = 0
+
+
+def read_message(data: bytes, usage_headers: Mapping[str, str]) -> Parsed:
+    """Parse one message of the stream; raises :class:`Unreadable`.
+
+    ``usage_headers`` maps a logged response header (lower case) to the usage field that it carries.
+    """
+    try:
+        message = StreamAccessLogsMessage.FromString(data)
+    except DecodeError as error:
+        raise Unreadable(str(error)) from error
+    if message.HasField("tcp_logs"):
+        return Parsed([], tcp=len(message.tcp_logs.log_entry))
+    entries: list[Entry] = []
+    without_ticket = other_types = 0
+    for logged in message.http_logs.log_entry:
+        common = logged.common_properties
+        ticket = _ticket(common)
+        kind = common.access_log_type
+        if kind not in FINAL_TYPES and kind not in ONGOING_TYPES:
+            other_types += 1
+        elif not ticket:
+            without_ticket += 1
+        else:
+            entries.append(_entry(logged, common, ticket, kind in ONGOING_TYPES, usage_headers))
+    return Parsed(entries, without_ticket, other_types)
+
+
+def _ticket(common: AccessLogCommon) -> str:
+    metadata = common.metadata.filter_metadata
+    if TICKET_NAMESPACE not in metadata:
+        return ""
+    fields = metadata[TICKET_NAMESPACE].fields
+    return fields[TICKET_KEY].string_value if TICKET_KEY in fields else ""
+
+
+def _entry(
+    logged: HTTPAccessLogEntry,
+    common: AccessLogCommon,
+    ticket: str,
+    ongoing: bool,
+    usage_headers: Mapping[str, str],
+) -> Entry:
+    response = logged.response
+    started, duration = common.start_time, common.duration
+    return Entry(
+        ticket,
+        _usage(common, response.response_headers, usage_headers),
+        response.response_code.value,
+        _flags(common.response_flags) if common.HasField("response_flags") else 0,
+        common.upstream_request_attempt_count,
+        ongoing or common.intermediate_log_entry,
+        logged.request.request_body_bytes,
+        response.response_body_bytes,
+        duration.seconds * 1000 + duration.nanos // 1_000_000,
+        started.seconds * 1_000_000 + started.nanos // 1000,
+        common.stream_id[:MAX_TEXT_CHARS],
+        response.response_code_details[:MAX_TEXT_CHARS],
+    )
+
+
+def _usage(
+    common: AccessLogCommon, headers: Mapping[str, str], usage_headers: Mapping[str, str]
+) -> dict[str, object]:
+    usage: dict[str, object] = {}
+    metadata = common.metadata.filter_metadata
+    if USAGE_NAMESPACE in metadata:
+        for name, value in metadata[USAGE_NAMESPACE].fields.items():
+            kind = value.WhichOneof("kind")
+            if name in USAGE_FIELDS and kind is not None and kind != "null_value":
+                usage[name] = normal_scalar(getattr(value, kind))
+    for header, text in headers.items():
+        field = usage_headers.get(header)
+        if field is not None:
+            usage[field] = normal_scalar(text)
+    return usage
+
+
+def _flags(flags: ResponseFlags) -> int:
+    bits = 0
+    for field, _ in flags.ListFields():
+        bits |= BIT_BY_FIELD[field.name]
+    return bits
