@@ -71,19 +71,23 @@ class _Copy:
         return Admitted(self.available_nanos)
 
     def apply(self, publication: Publication) -> None:
-        """Take newer values; forget the ended whatever the version."""
-        if publication.version >= self.version:
+        """Take newer values; forget the ended, and let usage grow, whatever the version.
+
+        A publication names only the budgets that its batch touched, so an older one may be the
+        only one that speaks of a budget. Usage of a window never shrinks: the larger is the newer.
+        """
+        if publication.version > self.version:
             self.version = publication.version
             self.posted_nanos = publication.posted_nanos
             self.overdraft_nanos = publication.overdraft_nanos
-            self._use(publication.used)
+        self._use(publication.used)
         for reservation_id in publication.ended:
             self._release(reservation_id)
 
     def extend(self, reservation_id: str, expires_s: int) -> None:
-        """Move the end of life in the record of a live reservation."""
+        """Move the end of life in the record of a live reservation, never back."""
         record = self.live.get(reservation_id)
-        if record is not None:
+        if record is not None and parse_record(record).expires_s < expires_s:
             self.live[reservation_id] = with_expiry(record, expires_s)
 
     def as_truth(self, account_id: str) -> Truth:
@@ -97,12 +101,12 @@ class _Copy:
         )
 
     def _shortage(self, hold: Hold) -> Short | None:
-        if hold.amount_nanos > 0 and self.available_nanos < hold.amount_nanos:
-            return Short(CREDITS, self.available_nanos, hold.amount_nanos)
         for budget in hold.budgets:
-            taken = self._taken(budget)
-            if taken + budget.amount > budget.limit:
-                return Short(budget.name, max(0, budget.limit - taken), budget.limit)
+            left = budget.limit - self._taken(budget)
+            if left < budget.amount:
+                return Short(budget.name, left, budget.limit)
+        if 0 < hold.amount_nanos > self.available_nanos:
+            return Short(CREDITS, self.available_nanos, hold.amount_nanos)
         return None
 
     def _taken(self, budget: Budget) -> int:
@@ -141,7 +145,7 @@ class _Copy:
         for name, window_s, amount in used:
             window = self._rolled(name, window_s)
             if window.window_s == window_s:
-                window.used = amount
+                window.used = max(window.used, amount)
 
     def _rolled(self, name: str, window_s: int) -> _Window:
         """The window of a budget, moved on to ``window_s`` where it is behind; never back."""
@@ -220,6 +224,8 @@ class MemoryHotStore:
         return self._absent(hold.account_id)
 
     def _absent(self, account_id: str) -> Absent:
+        """Forget a copy of an older epoch, so that nobody is admitted on it while it is rebuilt."""
+        self._copies.pop(account_id, None)
         if self._right(account_id) is not None:
             return Absent(mine=False, token="")
         right = _Right(self._make_token(), self._now_s() + LOAD_RIGHT_S)
