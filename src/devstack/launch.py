@@ -9,16 +9,21 @@ there is no such call, and only an orderly stop ends the part.
 
 Postgres refuses to run as root. For root, USER names who it becomes. That user may not be able to
 reach the checkout (a home or temporary directory that only root enters), so it keeps one capability
-that lets it read and traverse; nothing has to be made readable for everybody.
+that lets it read and traverse; nothing has to be made readable for everybody. access(2), by which
+initdb looks for its neighbours, heeds capabilities only with SECBIT_NO_SETUID_FIXUP, which also
+keeps them over the change of user. A root that may not set that bit (some containers) keeps
+nothing, and then the checkout has to be readable.
 """
 
 import ctypes
+import errno
 import os
 import pwd
 import sys
 
 PR_SET_PDEATHSIG = 1
-PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAPABILITY_VERSION_3 = 0x20080522
@@ -65,7 +70,7 @@ def become(user: str) -> None:
     entry = pwd.getpwnam(user)
     linux = sys.platform.startswith("linux")
     if linux:
-        call("prctl", PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        call("prctl", PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0, allowed=errno.EPERM)
     os.setgroups([])
     os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
     os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
@@ -88,10 +93,10 @@ def keep_reading() -> None:
         call("prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0)
 
 
-def call(name: str, *arguments: object) -> None:
-    """Call a function of the C library; exits with its error."""
+def call(name: str, *arguments: object, allowed: int = 0) -> None:
+    """Call a function of the C library; exits with its error, unless it is the allowed one."""
     function = getattr(ctypes.CDLL(None, use_errno=True), name)
-    if function(*arguments) != 0:
+    if function(*arguments) != 0 and ctypes.get_errno() != allowed:
         sys.exit(f"launch: {name}: {os.strerror(ctypes.get_errno())}")
 
 
