@@ -184,3 +184,14 @@ BEGIN
         EXIT WHEN NOT FOUND;
     END LOOP;
 END $$;
+
+-- The period that `at` lies in, without changing anything.
+CREATE FUNCTION current_period(INOUT start timestamptz, INOUT ends timestamptz, period text,
+                               billing_day integer, at timestamptz)
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    WHILE ends <= at LOOP
+        start := ends;
+        ends := period_after(ends, period, billing_day);
+    END LOOP;
+END $$;

@@ -49,9 +49,7 @@ async def append_batch(
     transfers: Sequence[Transfer],
     event_lines: Sequence[bytes],
 ) -> int:
-    """Write transfers as the next batch and return its id; a batch of nothing writes nothing."""
-    if not transfers and not event_lines:
-        return head.batch_id
+    """Write transfers as the next batch and return its id."""
     batch_id = head.batch_id + 1
     digest = chain_hash(head.hash, [*(t.line() for t in transfers), *event_lines])
     await connection.execute(

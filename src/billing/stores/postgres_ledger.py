@@ -73,6 +73,15 @@ class PostgresLedger:
             head = await lock_chain(connection)
             rows = await self._end(connection, settlements, now_us)
             conflicts = await self._conflicts(connection, settlements, rows)
+            if not rows:
+                return _summary(
+                    batch_id=head.batch_id,
+                    settlements=settlements,
+                    rows=rows,
+                    conflicts=conflicts,
+                    transfers=(),
+                    publications=(),
+                )
             refunds = await self._expiry_charges(connection, rows)
             transfers = make_transfers(rows, refunds, now_us)
             events = [row for row in rows if row.settlement.billed]
@@ -81,7 +90,14 @@ class PostgresLedger:
             await self._insert_usage(connection, events, now_us, batch_id)
             publications = await self._project(connection, rows, events, transfers, now_us)
             await self._promise(connection, batch_id, publications)
-        return _summary(batch_id, settlements, rows, conflicts, transfers, publications)
+        return _summary(
+            batch_id=batch_id,
+            settlements=settlements,
+            rows=rows,
+            conflicts=conflicts,
+            transfers=transfers,
+            publications=publications,
+        )
 
     async def _end(
         self, connection: asyncpg.Connection, settlements: Sequence[Settlement], now_us: int
@@ -284,6 +300,7 @@ async def _quarantine(connection: asyncpg.Connection, rows: Sequence[QuarantineR
 
 
 def _summary(
+    *,
     batch_id: int,
     settlements: Sequence[Settlement],
     rows: Sequence[SettledRow],

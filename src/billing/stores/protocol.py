@@ -67,12 +67,8 @@ class HotStore(Protocol):
     async def read(self, account_ids: Sequence[str]) -> Mapping[str, Truth]:
         """What the hot copy holds of these accounts, for checks and for people."""
 
-
-class Journal(Protocol):
-    """Admitted reservations on their way to Postgres, so that a lost hot copy can be rebuilt."""
-
-    async def record(self, rows: Sequence[JournalRow]) -> None:
-        """Write reservations as pending; those already known, or ended, stay as they are."""
+    async def drop(self, account_ids: Sequence[str]) -> None:
+        """Forget copies, so that the next request of each account builds one from the truth."""
 
 
 class QuarantineRow(NamedTuple):
@@ -118,3 +114,41 @@ class TruthStore(Protocol):
 
     async def kept(self, batch_ids: Sequence[int]) -> None:
         """The hot copy was told of these batches."""
+
+
+class Epoch(NamedTuple):
+    """Which build of the hot copy is in force, and which running Redis it belongs to."""
+
+    number: int
+    identity: str
+
+
+class WorkerStore(Protocol):
+    """One worker of the front door in Postgres: its journal, the barrier, the epoch."""
+
+    async def register(self) -> None:
+        """Enter the list of workers, so that others wait for this one's journal."""
+
+    async def heartbeat(self) -> None:
+        """Say that this worker lives."""
+
+    async def leave(self) -> None:
+        """Leave the list; the journal must be flushed by then."""
+
+    async def record(self, rows: Sequence[JournalRow]) -> None:
+        """Write reservations as pending; those already known, or ended, stay as they are."""
+
+    async def flushed(self, at: str) -> None:
+        """All that this worker admitted before the barrier of that time is journaled."""
+
+    async def barrier(self, timeout_s: float) -> None:
+        """Wait until every other live worker has flushed what it admitted before now."""
+
+    async def epoch(self) -> Epoch:
+        """The epoch in force."""
+
+    async def raise_epoch(self, seen: Epoch, identity: str, reason: str) -> Epoch:
+        """Declare all copies void; of several workers that see the same, one does it."""
+
+    async def chain_end(self) -> int:
+        """The id of the last batch of the ledger."""

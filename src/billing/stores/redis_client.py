@@ -11,13 +11,36 @@ from typing import Any
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError  # noqa: A004 - Redis's own, which its pool cleans up after
 
 CLUSTER_SCHEME = "redis+cluster://"
 
 RedisClient = Redis | RedisCluster
 
 
-def connect(url: str, deadline_s: float, max_connections: int = 32) -> RedisClient:
+class IdentityGuard:
+    """Lets a connection be used only if it leads to the Redis that the epoch in force belongs to.
+
+    So no request is ever decided by a copy that a restarted Redis read from an old dump. While
+    ``expected`` is empty every Redis is let through; ``strange`` is the last one that was not.
+    """
+
+    def __init__(self) -> None:
+        self.expected = ""
+        self.strange = ""
+
+    async def on_connect(self, connection: Any) -> None:
+        await connection.on_connect()
+        await connection.send_command("INFO", "server")
+        found = str((await connection.read_response())["run_id"])
+        if self.expected and found != self.expected:
+            self.strange = found
+            raise ConnectionError(f"Redis was restarted: run id {found}")
+
+
+def connect(
+    url: str, deadline_s: float, max_connections: int = 32, guard: IdentityGuard | None = None
+) -> RedisClient:
     """A client whose sockets give up after ``deadline_s`` and which never retries by itself.
 
     Retries belong to the caller: it knows whether asking twice is harmless and how long it may take.
@@ -29,6 +52,8 @@ def connect(url: str, deadline_s: float, max_connections: int = 32) -> RedisClie
     }
     if url.startswith(CLUSTER_SCHEME):
         return RedisCluster.from_url(url.replace(CLUSTER_SCHEME, "redis://", 1), **options)
+    if guard is not None:
+        options["redis_connect_func"] = guard.on_connect
     return Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
 
 

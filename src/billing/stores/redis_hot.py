@@ -37,7 +37,9 @@ class Script:
 
     async def call(self, client: RedisClient, keys: Sequence[str], args: Sequence[Any]) -> Any:
         try:
-            return await cast("Awaitable[Any]", client.evalsha(self.digest, len(keys), *keys, *args))
+            return await cast(
+                "Awaitable[Any]", client.evalsha(self.digest, len(keys), *keys, *args)
+            )
         except NoScriptError:
             return await cast("Awaitable[Any]", client.eval(self.text, len(keys), *keys, *args))
 

@@ -92,6 +92,7 @@ def _columns(rows: Sequence[tuple[object, ...]], width: int) -> tuple[list[objec
 
 
 def usage_line(
+    *,
     account_id: str,
     reservation_id: str,
     outcome: str,
@@ -113,16 +114,16 @@ def event_line(row: SettledRow, now_us: int) -> bytes:
     """:func:`usage_line` of a row that is being settled."""
     s = row.settlement
     return usage_line(
-        s.account_id,
-        s.reservation_id,
-        s.outcome,
-        row.status,
-        s.units,
-        s.price_nanos,
-        s.provider_cost_nanos,
-        s.price_version,
-        s.facts,
-        now_us,
+        account_id=s.account_id,
+        reservation_id=s.reservation_id,
+        outcome=s.outcome,
+        status=row.status,
+        units=s.units,
+        price_nanos=s.price_nanos,
+        provider_cost_nanos=s.provider_cost_nanos,
+        price_version=s.price_version,
+        facts=s.facts,
+        settled_us=now_us,
     )
 
 
@@ -154,16 +155,15 @@ def balance_changes(
 ) -> list[BalanceChange]:
     """How far each ledger account moves; every account named is touched, even by nothing."""
     debits: dict[tuple[str, LedgerCode], int] = defaultdict(int)
-    credits: dict[tuple[str, LedgerCode], int] = defaultdict(int)
+    given: dict[tuple[str, LedgerCode], int] = defaultdict(int)
     for transfer in transfers:
         debits[_owner(transfer, transfer.debit_code)] += transfer.amount_nanos
-        credits[_owner(transfer, transfer.credit_code)] += transfer.amount_nanos
-    assert sum(debits.values()) == sum(credits.values()), "what one side gives the other takes"
-    touched = {(account, "credits") for account in account_ids} | debits.keys() | credits.keys()
+        given[_owner(transfer, transfer.credit_code)] += transfer.amount_nanos
+    assert sum(debits.values()) == sum(given.values()), "what one side gives the other takes"
+    customers: set[tuple[str, LedgerCode]] = {(account, "credits") for account in account_ids}
+    touched = customers | debits.keys() | given.keys()
     return [
-        BalanceChange(
-            account, code, debits.get((account, code), 0), credits.get((account, code), 0)
-        )
+        BalanceChange(account, code, debits.get((account, code), 0), given.get((account, code), 0))
         for account, code in sorted(touched)
     ]
 

@@ -1,0 +1,205 @@
+"""Reserving credits: all checks that wait share one round trip to the hot copy.
+
+``reserve`` is the story: ask the hot copy; build the copy where it is absent; where the hot copy does
+not answer, do what the route's posture says. Every admitted reservation is in the journal's buffer
+before its caller hears of it, and the journal is flushed before any copy is built.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from billing.allowance import Allowance
+from billing.breaker import Breaker
+from billing.catalog import Posture
+from billing.copier import Copier
+from billing.epoch import EpochKeeper
+from billing.errors import StoreUnavailable, TollkeeperError, Unavailable
+from billing.journal import Journal
+from billing.reservations import Admission, Admitted, Hold, JournalRow, Short, Undecided
+from billing.reserver_metrics import ReserverMetrics
+from billing.stores.protocol import Absent, HotStore
+
+Answer = Admitted | Short | Absent
+SUSPECT_TRIES = 25
+
+
+@dataclass(frozen=True, slots=True)
+class ReserverLimits:
+    """``max_batch``: requests per call, where a call still takes about a millisecond.
+
+    ``max_rounds``: calls under way at once; two keep Redis busy while answers are read.
+    ``load_deadline_s``: how long a request waits for its account's copy to be built.
+    ``retry_s``: pause before asking again when another worker builds the copy.
+    ``unclear_s``: life of a reservation of which nobody knows whether it was made.
+    """
+
+    max_batch: int = 128
+    max_rounds: int = 2
+    load_deadline_s: float = 5.0
+    retry_s: float = 0.004
+    unclear_s: int = 5
+
+
+class Reserver:
+    """Admits requests against the hot copy for one worker."""
+
+    def __init__(
+        self,
+        *,
+        hot: HotStore,
+        copier: Copier,
+        journal: Journal,
+        epoch: EpochKeeper,
+        allowance: Allowance,
+        breaker: Breaker,
+        clock: Callable[[], float],
+        metrics: ReserverMetrics,
+        limits: ReserverLimits | None = None,
+    ) -> None:
+        self._hot = hot
+        self._copier = copier
+        self._journal = journal
+        self._epoch = epoch
+        self._allowance = allowance
+        self._breaker = breaker
+        self._clock = clock
+        self._metrics = metrics
+        self._limits = limits or ReserverLimits()
+        self._waiting: list[tuple[Hold, JournalRow, asyncio.Future[Answer]]] = []
+        self._rounds: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Future[None]] = set()
+
+    async def reserve(self, hold: Hold, row: JournalRow, posture: Posture) -> Admission:
+        """Hold all budgets of a request, or none: a value in any case, never an exception."""
+        if not self._journal.has_room:
+            return Undecided("journal_full")
+        try:
+            answer = await self._ask(hold, row)
+            if isinstance(answer, Absent):
+                answer = await self._ask_with_copy(hold, row, answer)
+        except StoreUnavailable as error:
+            self._epoch.suspect()
+            decided = self._without_hot_copy(hold, row, posture, error)
+            if not isinstance(decided, Admitted):
+                self._note_unclear(row)
+            return decided
+        except (Unavailable, TimeoutError) as error:
+            return self._without_hot_copy(hold, row, posture, error)
+        except TollkeeperError as error:
+            return Undecided(str(error))
+        return answer
+
+    async def _ask_with_copy(self, hold: Hold, row: JournalRow, absent: Absent) -> Admitted | Short:
+        answer: Answer = absent
+        tries = 0
+        async with asyncio.timeout(self._limits.load_deadline_s):
+            while isinstance(answer, Absent):
+                tries += 1
+                if answer.mine:
+                    self._metrics.copies_built.inc()
+                    await self._copier.copy(self._epoch.number, hold.account_id, answer.token)
+                else:
+                    await asyncio.sleep(self._limits.retry_s)
+                if tries % SUSPECT_TRIES == 0:
+                    self._epoch.suspect()  # perhaps the others are an epoch ahead
+                answer = await self._ask(hold, row)
+        return answer
+
+    def _ask(self, hold: Hold, row: JournalRow) -> asyncio.Future[Answer]:
+        """Join the next call to the hot copy."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((hold, row, future))
+        if len(self._rounds) < self._limits.max_rounds:
+            task = asyncio.create_task(self._round(), name="reserver round")
+            self._rounds.add(task)
+            task.add_done_callback(self._rounds.discard)
+        return future
+
+    async def _round(self) -> None:
+        while self._waiting:
+            batch = self._waiting[: self._limits.max_batch]
+            del self._waiting[: self._limits.max_batch]
+            under_way: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._under_way.add(under_way)
+            try:
+                answers = await self._admit([hold for hold, _, _ in batch])
+                for (hold, row, future), answer in zip(batch, answers, strict=True):
+                    self._take(hold, row, future, answer)
+            except TollkeeperError as error:
+                self._fail(batch, error)
+            finally:
+                self._under_way.discard(under_way)
+                under_way.set_result(None)
+
+    async def _admit(self, holds: list[Hold]) -> list[Answer]:
+        if not self._breaker.lets_pass():
+            raise Unavailable("the hot copy is away")
+        try:
+            await self._return_to_hot_copy()
+            answers = list(await self._hot.admit(self._epoch.number, holds))
+        except Unavailable:
+            self._breaker.failed()
+            self._metrics.faults.inc()
+            raise
+        self._breaker.succeeded()
+        self._metrics.batch_size.observe(len(holds))
+        return answers
+
+    async def _return_to_hot_copy(self) -> None:
+        """What was admitted without the hot copy must count: those copies are built anew."""
+        owing = self._allowance.admitted_from()
+        if owing:
+            await self._hot.drop(owing)
+            self._allowance.forget(owing)
+
+    def _take(
+        self, hold: Hold, row: JournalRow, future: asyncio.Future[Answer], answer: Answer
+    ) -> None:
+        if isinstance(answer, Admitted):
+            # A caller that went away meanwhile will never run: its hold ends with the next expiry.
+            gone = future.done()
+            self._journal.add(row._replace(expires_s=int(self._clock())) if gone else row)
+            self._allowance.saw(hold.account_id, answer.available_nanos)
+        if not future.done():
+            future.set_result(answer)
+
+    def _fail(
+        self,
+        batch: list[tuple[Hold, JournalRow, asyncio.Future[Answer]]],
+        error: TollkeeperError,
+    ) -> None:
+        for _, row, future in batch:
+            if future.done():
+                self._note_unclear(row)
+            else:
+                future.set_exception(error)
+
+    def _note_unclear(self, row: JournalRow) -> None:
+        """Nobody knows whether this was held, and it will not run: journaled, it ends soon."""
+        soon = int(self._clock()) + self._limits.unclear_s
+        if self._journal.has_room:
+            self._journal.add(row._replace(expires_s=soon))
+
+    def _without_hot_copy(
+        self, hold: Hold, row: JournalRow, posture: Posture, error: Exception
+    ) -> Admission:
+        self._metrics.without_hot_copy.labels(posture).inc()
+        if posture == "closed":
+            return Undecided(f"the hot copy does not answer: {error}")
+        if posture == "open":
+            self._allowance.note(hold)
+            self._journal.add(row)
+            return Admitted(0, local=True)
+        answer = self._allowance.take(hold)
+        if isinstance(answer, Admitted):
+            self._journal.add(row)
+        return answer
+
+    async def finish_rounds(self) -> None:
+        """Wait until every call that is under way now has been answered and journaled."""
+        under_way = set(self._under_way)
+        if under_way:
+            await asyncio.wait(under_way)
