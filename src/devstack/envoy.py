@@ -105,7 +105,7 @@ async def _status(port: int, path: str) -> int:
 def _listens(pid: int, port: int) -> bool:
     try:
         connections = psutil.Process(pid).net_connections(kind="tcp")
-    except psutil.NoSuchProcess:
+    except psutil.Error:  # it is ending: gone, or a zombie whose files nobody may read
         return False
     return any(
         connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
