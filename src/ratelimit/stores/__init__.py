@@ -1,0 +1,1 @@
+"""Where counters live: one protocol, in memory and in Redis."""

@@ -1,0 +1,174 @@
+-- Charges the counters of many requests in one atomic step.
+--
+-- KEYS     every counter named in the batch, each once. In a Redis Cluster all of one slot.
+-- ARGV[1]  the batch: for each group (one request) two doubles: how many charges, and the mode
+--          (0 each for itself, 1 all or none, 2 look only); then for each charge 14 doubles:
+--            key         index into KEYS, from 1
+--            algorithm   0 fixed window, 1 sliding window, 2 token bucket
+--            role        0 plain, 1 quota, 2 shadow: whether it decides about the request
+--            consume     0 when it fits, 1 always, 2 correction (never over)
+--            cost        in ticks; a correction's may be negative
+--            capacity    in ticks
+--            now         of the caller, in microseconds; this script never asks for the time
+--            charged     when a corrected cost was taken; else now
+--            start, previous start, length    of the window of now; 0 for buckets
+--            scale, drain    of a bucket: ticks per hit, ticks per microsecond
+--            ttl         in milliseconds, where the level does not say it
+-- Returns  for each charge 5 doubles: over (0 or 1), level before, level after, and a sliding
+--          window's two counts.
+-- Keys hold: a fixed window's count as text; otherwise three doubles: a sliding window's start,
+-- current and previous count; a bucket's level, time and scale. Nothing is written when nothing
+-- changed. Time in the script is linear in the number of charges.
+--
+-- The arithmetic is ratelimit/algorithms.py, line by line; change both or neither.
+local STEP_BACK_MAX_US = 5000000
+local COUNT_MAX = 4503599627370496
+local DEBT_MAX_CAPACITIES = 60
+local FIXED, SLIDING, BUCKET = 0, 1, 2
+local ALWAYS, CORRECTION = 1, 2
+local PLAIN, QUOTA = 0, 1
+local ALL_OR_NONE, LOOK = 1, 2
+local ceil, floor, max, min = math.ceil, math.floor, math.max, math.min
+local pack, unpack_doubles = struct.pack, struct.unpack
+
+local known = {}    -- key index -> {a, b, c}: what the counter holds, and what this batch made of it
+local written = {}  -- key index -> ttl: which of them to write at the end
+local existing = {} -- key index -> a fixed window's count as it lies in Redis
+
+local function read(charge)
+  local index = charge.key
+  local state = known[index]
+  if state then return state end
+  local value = redis.call('GET', KEYS[index])
+  if value then
+    if charge.algorithm == FIXED then
+      state = {tonumber(value), 0, 0}
+      existing[index] = state[1]
+    else
+      local a, b, c = unpack_doubles('<ddd', value)
+      state = {a, b, c}
+    end
+  end
+  return state
+end
+
+local function brought_up(charge, state)
+  if charge.algorithm == FIXED then return state or {0, 0, 0} end
+  if charge.algorithm == SLIDING then
+    if not state then return {charge.start, 0, 0} end
+    local start, current = state[1], state[2]
+    if start < charge.start then
+      return {charge.start, 0, start == charge.previous_start and current or 0}
+    end
+    if start - charge.now > STEP_BACK_MAX_US then return {charge.start, current, 0} end
+    return state
+  end
+  if not state then return {0, charge.now, charge.scale} end
+  local ticks, last, scale = state[1], state[2], state[3]
+  if scale ~= charge.scale then ticks = ceil(ticks * charge.scale / scale) end
+  local elapsed = charge.now - last
+  if elapsed < 0 and elapsed >= -STEP_BACK_MAX_US then return {ticks, last, charge.scale} end
+  return {max(0, ticks - max(0, elapsed) * charge.drain), charge.now, charge.scale}
+end
+
+local function level(charge, state)
+  if charge.algorithm ~= SLIDING then return state[1] end
+  local left = max(0, charge.length - max(0, charge.now - state[1]))
+  return state[2] + ceil(state[3] * left / charge.length)
+end
+
+local function bounded(amount, most) return max(0, min(amount, most)) end
+
+local function taken(charge, state)
+  local cost = charge.cost
+  if charge.algorithm == FIXED then return {bounded(state[1] + cost, COUNT_MAX), 0, 0} end
+  if charge.algorithm == BUCKET then
+    return {bounded(state[1] + cost, DEBT_MAX_CAPACITIES * charge.capacity), state[2], state[3]}
+  end
+  local start, current, previous = state[1], state[2], state[3]
+  if cost >= 0 or charge.charged >= start then
+    return {start, bounded(current + cost, COUNT_MAX), previous}
+  end
+  if start - charge.charged <= charge.length then
+    return {start, current, bounded(previous + cost, COUNT_MAX)}
+  end
+  return state
+end
+
+local function ttl(charge, state)
+  if charge.drain == 0 then return charge.ttl end
+  return ceil(state[1] / (charge.drain * 1000)) + 1000
+end
+
+local function write(index, charge)
+  local state = known[index]
+  local ttl_ms = string.format('%.0f', min(max(written[index], 1), 1e14))
+  if charge.algorithm ~= FIXED then
+    redis.call('SET', KEYS[index], pack('<ddd', state[1], state[2], state[3]), 'PX', ttl_ms)
+  elseif not existing[index] then
+    if state[1] > 0 then
+      redis.call('SET', KEYS[index], string.format('%.0f', state[1]), 'PX', ttl_ms)
+    end
+  elseif state[1] ~= existing[index] then
+    redis.call('INCRBY', KEYS[index], string.format('%.0f', state[1] - existing[index]))
+  end
+end
+
+local batch, at = ARGV[1], 1
+local charges_by_key, answers = {}, {}
+local size = #batch
+while at <= size do
+  local count, mode
+  count, mode, at = unpack_doubles('<dd', batch, at)
+  local before_group, ttl_before, plain_over, quotas, quotas_over = {}, {}, false, 0, 0
+  local first_answer = #answers
+  for _ = 1, count do
+    local c = {}
+    c.key, c.algorithm, c.role, c.consume, c.cost, c.capacity, c.now, c.charged, c.start,
+      c.previous_start, c.length, c.scale, c.drain, c.ttl, at =
+      unpack_doubles('<dddddddddddddd', batch, at)
+    local index = c.key
+    local held = read(c)
+    local state = brought_up(c, held)
+    local before = level(c, state)
+    local after = before
+    local over = c.consume ~= CORRECTION and before + c.cost > c.capacity
+    if not over or c.consume == ALWAYS then
+      local now_state = taken(c, state)
+      after = level(c, now_state)
+      if c.cost ~= 0 then
+        if before_group[index] == nil then
+          before_group[index] = held or false
+          ttl_before[index] = written[index] or false
+        end
+        known[index] = now_state
+        written[index] = ttl(c, now_state)
+        charges_by_key[index] = c
+      end
+    end
+    if c.role == PLAIN and over then plain_over = true end
+    if c.role == QUOTA then
+      quotas = quotas + 1
+      if over then quotas_over = quotas_over + 1 end
+    end
+    local current, previous = 0, 0
+    if c.algorithm == SLIDING then current, previous = state[2], state[3] end
+    answers[#answers + 1] = {over and 1 or 0, before, after, current, previous}
+  end
+  local refused = plain_over or (quotas > 0 and quotas == quotas_over)
+  if mode == LOOK or (mode == ALL_OR_NONE and refused) then
+    for index, state in pairs(before_group) do
+      known[index] = state or nil
+      written[index] = ttl_before[index] or nil
+    end
+    for i = first_answer + 1, #answers do answers[i][3] = answers[i][2] end
+  end
+end
+
+for index, _ in pairs(written) do write(index, charges_by_key[index]) end
+local reply = {}
+for i = 1, #answers do
+  local a = answers[i]
+  reply[i] = pack('<ddddd', a[1], a[2], a[3], a[4], a[5])
+end
+return table.concat(reply)
