@@ -3,10 +3,12 @@
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
-# The first Python of 3.11 or newer; choose another with `make PYTHON=/path/to/python3.12 ...`.
-PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
-	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
-	&& echo $$p && break; done)
+# Python 3.11 or newer; choose another with `make PYTHON=/path/to/python3.12 ...`. 3.11 and 3.12 come
+# first: for them every part is a finished wheel, later ones compile Redis (half a minute, needs cc).
+PYTHON ?= $(shell for below in 13 99; do \
+	for p in python3 python3.12 python3.11 python3.13 python3.14 python; do \
+	$$p -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, $$below))" 2>/dev/null \
+	&& echo $$p && exit; done; done)
 
 BIN := .venv/bin
 STAMP := .venv/.installed
