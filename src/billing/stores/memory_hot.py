@@ -210,6 +210,13 @@ class MemoryHotStore:
         found = {account_id: self._copies.get(account_id) for account_id in account_ids}
         return {key: copy.as_truth(key) for key, copy in found.items() if copy is not None}
 
+    async def drop(self, account_ids: Sequence[str]) -> None:
+        """Forget copies, and take the right from whoever is loading one."""
+        self._reach()
+        for account_id in account_ids:
+            self._copies.pop(account_id, None)
+            self._rights.pop(account_id, None)
+
     def flush(self) -> None:
         """Lose everything, as FLUSHALL or a restart without persistence does."""
         self._copies.clear()

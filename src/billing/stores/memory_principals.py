@@ -10,7 +10,8 @@ from billing.errors import StoreUnavailable
 from billing.stores.protocol import Change
 from billing.subscriptions import Principal
 
-LOST = Change("lost")
+LISTENING = Change("lost", detail="back")
+"""What is told first, and after a gap: whatever was known before may have changed."""
 
 
 class _Listener:
@@ -18,6 +19,7 @@ class _Listener:
 
     def __init__(self, max_waiting: int) -> None:
         self._waiting: asyncio.Queue[Change] = asyncio.Queue(max_waiting)
+        self._waiting.put_nowait(LISTENING)
 
     def __aiter__(self) -> _Listener:
         return self
@@ -29,7 +31,7 @@ class _Listener:
         if self._waiting.full():
             while not self._waiting.empty():
                 self._waiting.get_nowait()
-            change = LOST
+            change = LISTENING
         self._waiting.put_nowait(change)
 
 

@@ -1,0 +1,33 @@
+"""Stores on a bench, each behind the same port: memory and the real ones."""
+
+import itertools
+from collections.abc import AsyncIterator
+
+import pytest
+
+from billing.stores.redis_client import CLUSTER_SCHEME, connect
+from devstack import free_port
+from tests.contract.hot_bench import DEADLINE_S, WORKERS, HotBench, memory_bench, redis_bench
+
+
+@pytest.fixture(params=["memory", "redis", "redis_cluster"])
+def hot_place(request: pytest.FixtureRequest) -> str:
+    """The URL of the hot copy, empty for memory."""
+    if request.param == "memory":
+        return ""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url.replace("redis://", CLUSTER_SCHEME) if "cluster" in request.param else url
+
+
+@pytest.fixture
+async def hot(hot_place: str) -> AsyncIterator[HotBench]:
+    """A flushed hot copy."""
+    tokens = (f"token-{number}" for number in itertools.count())
+    if not hot_place:
+        yield memory_bench(lambda: next(tokens))
+        return
+    clients = [connect(hot_place, DEADLINE_S) for _ in range(WORKERS)]
+    nobody = connect(f"redis://127.0.0.1:{free_port()}/0", DEADLINE_S)
+    yield redis_bench(clients, nobody, lambda: next(tokens))
+    for client in (*clients, nobody):
+        await client.aclose()
