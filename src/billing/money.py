@@ -1,7 +1,8 @@
 """Money as whole nano-USD.
 
-Every amount in Tollkeeper is an ``int`` of nano-USD (10^-9 USD). People see *credits*: one credit is
-0.001 USD, that is 1 000 000 nano-USD. No float ever touches an amount; text is read digit by digit.
+Every amount in Tollkeeper is an ``int`` of nano-USD (10^-9 USD). People see *credits*: one credit
+is 0.001 USD, that is 1 000 000 nano-USD. No float ever touches an amount; text is read digit by
+digit.
 
 Rounding happens once per request, upwards, in :func:`ceil_div`, so that a price is never below the
 cost that it covers and two computations of the same price agree to the last nano.
@@ -14,9 +15,10 @@ import re
 NANOS_PER_USD = 1_000_000_000
 NANOS_PER_CREDIT = 1_000_000
 MAX_NANOS = 2**62
-"""Largest magnitude of any amount or balance: half of ``bigint``, so that one sum of two never wraps."""
+"""Largest magnitude of any amount or balance: half of ``bigint``, so two below it add up within."""
 
-_DECIMAL = re.compile(r"(?P<sign>-?)(?P<whole>\d{1,13})(?:\.(?P<fraction>\d{1,9}))?")
+# Not \d, which takes the digits of every script.
+_DECIMAL = re.compile(r"(?P<sign>-?)(?P<whole>[0-9]{1,13})(?:\.(?P<fraction>[0-9]{1,9}))?")
 
 
 class MoneyError(ValueError):
