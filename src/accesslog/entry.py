@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from accesslog.flags import BIT_BY_FIELD
 from accesslog.values import (
+    MAX_INT,
     MAX_TEXT_CHARS,
     TICKET_KEY,
     TICKET_NAMESPACE,
@@ -96,6 +97,8 @@ def _entry(
 ) -> Entry:
     response = logged.response
     started, duration = common.start_time, common.duration
+    duration_ms = duration.seconds * 1000 + duration.nanos // 1_000_000
+    started_us = started.seconds * 1_000_000 + started.nanos // 1000
     return Entry(
         ticket,
         _usage(common, response.response_headers, usage_headers),
@@ -103,10 +106,10 @@ def _entry(
         _flags(common.response_flags) if common.HasField("response_flags") else 0,
         common.upstream_request_attempt_count,
         ongoing or common.intermediate_log_entry,
-        logged.request.request_body_bytes,
-        response.response_body_bytes,
-        duration.seconds * 1000 + duration.nanos // 1_000_000,
-        started.seconds * 1_000_000 + started.nanos // 1000,
+        min(logged.request.request_body_bytes, MAX_INT),
+        min(response.response_body_bytes, MAX_INT),
+        max(0, duration_ms),
+        min(max(0, started_us), MAX_INT),
         common.stream_id[:MAX_TEXT_CHARS],
         response.response_code_details[:MAX_TEXT_CHARS],
     )

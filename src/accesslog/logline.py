@@ -29,14 +29,13 @@ from typing import Any
 
 import msgspec
 
-from accesslog.flags import read_flags
-from accesslog.values import MAX_TEXT_CHARS, Entry, normal_scalar, normal_usage
+from accesslog.flags import read_flags, write_flags
+from accesslog.values import MAX_INT, MAX_TEXT_CHARS, Entry, normal_scalar, normal_usage
 
 FINAL_TYPES = frozenset({"DownstreamEnd", "NotSet"})
 ONGOING_TYPES = frozenset(
     {"DownstreamStart", "DownstreamPeriodic", "DownstreamTunnelSuccessfullyEstablished"}
 )
-MAX_COUNT = 2**63 - 1
 MICROS = 1_000_000
 
 
@@ -83,6 +82,28 @@ def read_line(line: bytes, usage_headers: Mapping[str, str]) -> Entry | None:
     return _entry(found, usage_headers)
 
 
+def write_line(entry: Entry) -> str:
+    """Write an entry in the form of the log file, without its end of line.
+
+    Quarantine keeps entries so: what is put right there can be given to ``tollkeeper replay``.
+    """
+    line = {
+        "ticket": entry.ticket,
+        "usage": entry.usage,
+        "start_time": f"{entry.started_us // MICROS}.{entry.started_us % MICROS:06d}",
+        "duration_ms": entry.duration_ms,
+        "response_code": entry.code,
+        "response_code_details": entry.details,
+        "response_flags": write_flags(entry.flags),
+        "request_bytes": entry.request_bytes,
+        "response_bytes": entry.response_bytes,
+        "attempts": entry.attempts,
+        "access_log_type": "DownstreamPeriodic" if entry.ongoing else "DownstreamEnd",
+        "request_id": entry.request_id,
+    }
+    return msgspec.json.encode(line).decode()
+
+
 def _entry(found: Line, usage_headers: Mapping[str, str]) -> Entry:
     return Entry(
         ticket=_text(found.ticket),
@@ -122,7 +143,7 @@ def _count(key: str, value: int | str | None) -> int:
         if not (value.isascii() and value.isdigit() and len(value) < 20):
             raise NoEntry(f"{key} {value[:MAX_TEXT_CHARS]!r} is no count")
         value = int(value)
-    if not 0 <= value <= MAX_COUNT:
+    if not 0 <= value <= MAX_INT:
         raise NoEntry(f"{key} {value} is out of range")
     return value
 
