@@ -56,8 +56,8 @@ class ReportedTariff:
         check_setting("typical_nanos", self.typical_nanos, 0, self.max_nanos)
         check_setting("min_nanos", self.min_nanos, 0, self.typical_nanos)
         check_setting("max_units", self.max_units, 1, MAX_UNITS)
-        check_setting("typical_units", self.typical_units, 1, self.max_units)
-        check_setting("min_units", self.min_units, 1, self.typical_units)
+        check_setting("typical_units", self.typical_units, 0, self.max_units)
+        check_setting("min_units", self.min_units, 0, self.typical_units)
 
     def quote(self, ask: Ask) -> Quote | Refusal:  # noqa: ARG002 - nothing of it bounds the cost
         """What the tariff says that requests cost."""
