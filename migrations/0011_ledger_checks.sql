@@ -14,6 +14,7 @@ CREATE TABLE ledger_checks (
 -- block range index finds them and costs next to nothing to write.
 CREATE INDEX reservations_id ON reservations
     USING brin (id uuid_minmax_multi_ops) WITH (pages_per_range = 32, autosummarize = on);
+CREATE INDEX reservations_expired ON reservations (id) WHERE state = 'expired';
 
 -- Triggers refuse a change; without the privilege nobody but a superuser comes that far. Foreign keys
 -- to batches lock the row that they point to, which asks for UPDATE on one column: it is one that the

@@ -1,7 +1,7 @@
 """Accounts, keys, subscriptions and orders of money, as the people see them who look after them.
 
-Amounts are nano-USD. Times are aware ``datetime`` in UTC. What the front door needs of the same rows
-is :mod:`billing.subscriptions`.
+Amounts are nano-USD. Times are aware ``datetime`` in UTC. What the front door needs of the same
+rows is :mod:`billing.subscriptions`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_SCOPES = 100
 MAX_REASON_CHARS = 1000
 MAX_PER_SECOND = 1_000_000
 
-_SCOPE = re.compile(r"[a-z][a-z0-9_-]{0,59}")
+_SCOPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 
 

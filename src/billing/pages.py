@@ -70,9 +70,9 @@ def _encode(key: tuple[object, ...]) -> str:
 
 
 def _decode(cursor: str) -> list[object]:
+    if len(cursor) > MAX_CURSOR_CHARS:
+        raise InvalidInput(f"a cursor has at most {MAX_CURSOR_CHARS} characters")
     try:
-        if len(cursor) > MAX_CURSOR_CHARS:
-            raise ValueError("too long")
         text = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
         return msgspec.json.decode(text, type=list[object])
     except (ValueError, binascii.Error, msgspec.DecodeError) as error:

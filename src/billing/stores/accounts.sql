@@ -86,7 +86,7 @@ SELECT roll_periods(ARRAY[$1::uuid], $2)
 -- name: set_subscription
 INSERT INTO subscriptions AS s (account_id, profile, plan, status, period, billing_day, units_limit,
     rps_override, burst_override, period_start, period_end, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, period_after($10, $5, $6), $10, $10)
+VALUES ($1, $2, $3, $4, $5, $6::integer, $7, $8, $9, $10, period_after($10, $5, $6::integer), $10, $10)
 ON CONFLICT (account_id, profile) DO UPDATE SET
     plan = excluded.plan, status = excluded.status, period = excluded.period,
     billing_day = excluded.billing_day, units_limit = excluded.units_limit,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
 else:
     Connection, Pool = asyncpg.Connection, asyncpg.Pool
+Record: TypeAlias = asyncpg.Record
 
 CONNECT_TIMEOUT_S = 10.0
 

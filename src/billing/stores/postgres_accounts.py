@@ -1,19 +1,17 @@
 """Accounts in Postgres: who pays, and how far below zero.
 
-Every function works on the connection of its caller's transaction (:mod:`billing.stores.postgres_access`).
+Every function works on the connection of its caller's transaction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from billing.accounts import Account, NewAccount, looks_like_id
 from billing.errors import Conflict, InvalidInput, NotFound
 from billing.ledger import PLATFORM
 from billing.pages import Page, PageAsk, cut_page
-from billing.stores.postgres_access import Connection
+from billing.stores.postgres_access import Connection, Record
 from billing.stores.postgres_chain import lock_chain, post_balances
 from billing.stores.queries import load_queries
 from billing.stores.settlement_rows import BalanceChange
@@ -95,5 +93,5 @@ async def tell_balance(connection: Connection, account_id: str) -> None:
     await connection.execute(SQL["tell_balance"], account_id)
 
 
-def _account(row: Mapping[str, Any]) -> Account:
+def _account(row: Record) -> Account:
     return Account(**dict(row))

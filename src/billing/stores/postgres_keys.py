@@ -5,32 +5,31 @@ Every function works on the connection of its caller's transaction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from billing.accounts import ApiKey, NewKey, looks_like_id
 from billing.errors import Conflict, InvalidInput, NotFound
 from billing.keys import display_digits, hash_key
 from billing.pages import Page, PageAsk, cut_page
-from billing.stores.postgres_access import Connection
+from billing.stores.postgres_access import Connection, Record
 from billing.stores.queries import load_queries
 
 SQL = load_queries("accounts.sql")
 MAX_LIVE_KEYS = 1000
-"""Keys of one account that work at the same time; a program that makes one per request stops here."""
+"""Keys of one account that work at the same time; who makes one per request stops here."""
 
 
 async def insert_key(
     connection: Connection,
     account_id: str,
+    new: NewKey,
+    *,
     key_id: str,
     key: str,
-    new: NewKey,
     now: datetime,
     replaces: str | None = None,
 ) -> ApiKey:
-    """Store a new key by its hash. ``InvalidInput`` for an expiry that is over, or too many keys."""
+    """Store a new key by its hash; ``InvalidInput`` for a past expiry or too many keys."""
     if new.expires_at is not None and new.expires_at <= now:
         raise InvalidInput("the key would have expired already")
     if await connection.fetchval(SQL["count_keys"], account_id, now) >= MAX_LIVE_KEYS:
@@ -103,5 +102,5 @@ def check_can_rotate(key: ApiKey, now: datetime) -> None:
         raise Conflict(f"key {key.id} has expired; create a new one")
 
 
-def _key(row: Mapping[str, Any]) -> ApiKey:
-    return ApiKey(**{**row, "scopes": tuple(row["scopes"])})
+def _key(row: Record) -> ApiKey:
+    return ApiKey(**{**dict(row), "scopes": tuple(row["scopes"])})

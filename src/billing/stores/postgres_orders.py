@@ -6,15 +6,14 @@ hash chain, and the balance that they lead to is a new version of the account.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from billing.accounts import Order, Posted
 from billing.errors import Conflict, InvalidInput
 from billing.ledger import LedgerCode, Transfer, make_transfer
 from billing.money import MAX_NANOS
-from billing.stores.postgres_access import Connection
+from billing.stores.postgres_access import Connection, Record
 from billing.stores.postgres_accounts import tell_balance
 from billing.stores.postgres_chain import ChainHead, append_batch, lock_chain, post_balances
 from billing.stores.queries import load_queries
@@ -47,11 +46,11 @@ async def post_order(
     """
     head = await lock_chain(connection)
     known = await connection.fetchrow(SQL["order_by_reference"], account_id, order.reference)
-    debits, credits = await _turnover(connection, account_id)
+    given, taken = await _turnover(connection, account_id)
     if known is not None:
         _check_same(known, order)
-        return _posted(known["id"], account_id, order, credits - debits, repeated=True)
-    _check_room(order, debits, credits)
+        return _posted(known["id"], account_id, order, taken - given, repeated=True)
+    _check_room(order, given, taken)
     posted_nanos = await _write(connection, head, account_id, order, stamp)
     return _posted(stamp.order_id, account_id, order, posted_nanos, repeated=False)
 
@@ -91,12 +90,13 @@ async def _write(
 
 
 async def _turnover(connection: Connection, account_id: str) -> tuple[int, int]:
+    """All debits and all credits of an account's prepaid credits."""
     row = await connection.fetchrow(SQL["credits_of"], account_id)
     assert row is not None, "an account has a credits row from its creation on"
     return row["debits"], row["credits"]
 
 
-def _check_same(known: Mapping[str, Any], order: Order) -> None:
+def _check_same(known: Record, order: Order) -> None:
     against = known["debit_code"] if known["credit_code"] == "credits" else known["credit_code"]
     if (known["kind"], known["amount"], against) != (
         order.kind,
@@ -109,8 +109,8 @@ def _check_same(known: Mapping[str, Any], order: Order) -> None:
         )
 
 
-def _check_room(order: Order, debits: int, credits: int) -> None:
-    turnover = (credits if order.amount_nanos > 0 else debits) + abs(order.amount_nanos)
+def _check_room(order: Order, given: int, taken: int) -> None:
+    turnover = (taken if order.amount_nanos > 0 else given) + abs(order.amount_nanos)
     if turnover > MAX_NANOS:
         raise InvalidInput("the account's turnover would be beyond what the ledger can hold")
 

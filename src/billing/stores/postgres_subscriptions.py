@@ -5,13 +5,12 @@ Every function works on the connection of its caller's transaction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from billing.accounts import SubscriptionState, Terms
 from billing.errors import NotFound
-from billing.stores.postgres_access import Connection
+from billing.stores.postgres_access import Connection, Record
 from billing.stores.queries import load_queries
 
 SQL = load_queries("accounts.sql")
@@ -74,5 +73,5 @@ async def _known(connection: Connection, statement: str) -> str:
     return f"known are {', '.join(names)}"
 
 
-def _state(row: Mapping[str, Any]) -> SubscriptionState:
+def _state(row: Record) -> SubscriptionState:
     return SubscriptionState(**dict(row))
