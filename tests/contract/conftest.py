@@ -3,11 +3,14 @@
 import itertools
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 
 from billing.stores.redis_client import CLUSTER_SCHEME, connect
 from devstack import free_port
 from tests.contract.hot_bench import DEADLINE_S, WORKERS, HotBench, memory_bench, redis_bench
+from tests.contract.ledger_bench import LedgerBench, MemoryLedgerBench
+from tests.contract.postgres_bench import PostgresLedgerBench
 
 
 @pytest.fixture(params=["memory", "redis", "redis_cluster"])
@@ -31,3 +34,19 @@ async def hot(hot_place: str) -> AsyncIterator[HotBench]:
     yield redis_bench(clients, nobody, lambda: next(tokens))
     for client in (*clients, nobody):
         await client.aclose()
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def ledger_place(request: pytest.FixtureRequest) -> str:
+    """The DSN of the ledger, empty for memory."""
+    return "" if request.param == "memory" else request.getfixturevalue("database")
+
+
+@pytest.fixture
+async def ledger(ledger_place: str) -> AsyncIterator[LedgerBench]:
+    """An empty ledger."""
+    if not ledger_place:
+        yield MemoryLedgerBench()
+        return
+    async with asyncpg.create_pool(ledger_place, min_size=1, max_size=8) as pool:
+        yield PostgresLedgerBench(pool)

@@ -79,15 +79,13 @@ class Subscribed:
             )
             self.units_used = self.spent_nanos = 0
 
-    def add(self, row: SettledRow) -> bool:
+    def add(self, row: SettledRow) -> None:
         """Count what was admitted in this period; what was admitted before it is past."""
-        admitted_s = row.settlement.admitted_us / 1_000_000
+        admitted_s = row.settlement.admitted_us // 1_000_000
         subscription = self.subscription
-        if not subscription.period_start_s <= admitted_s < subscription.period_end_s:
-            return False
-        self.units_used += row.settlement.units
-        self.spent_nanos += row.settlement.price_nanos
-        return True
+        if subscription.period_start_s <= admitted_s < subscription.period_end_s:
+            self.units_used += row.settlement.units
+            self.spent_nanos += row.settlement.price_nanos
 
     def budgets(self) -> tuple[Used, Used]:
         return period_budgets(

@@ -15,7 +15,7 @@ from billing.errors import Conflict, InvalidInput, NotFound, StoreUnavailable
 from billing.ledger import SettledBatch, Settlement, Transfer, make_transfer
 from billing.money import MAX_NANOS
 from billing.plans import Period
-from billing.reservations import TRANSITIONS, JournalRow, Publication, Truth
+from billing.reservations import TRANSITIONS, JournalRow, Publication, Truth, publication_of
 from billing.stores.memory_books import Books, Subscribed
 from billing.stores.memory_register import Key, Register, Reservation, key_of
 from billing.stores.protocol import QuarantineRow
@@ -87,7 +87,7 @@ class MemoryLedgerStore:
         return paid is None
 
     async def record(self, rows: Sequence[JournalRow]) -> None:
-        """Write reservations as pending; see :meth:`Journal.record`."""
+        """Write reservations as pending; those already known, or ended, stay as they are."""
         self._reach()
         for row in rows:
             self.register.record(row)
@@ -225,15 +225,7 @@ class MemoryLedgerStore:
         return tuple(self._publication(key, now_s, by_account[key]) for key in by_account)
 
     def _publication(self, account_id: str, now_s: float, ended: tuple[str, ...]) -> Publication:
-        truth = self._truth(account_id, now_s)
-        return Publication(
-            account_id,
-            truth.posted_nanos,
-            truth.overdraft_nanos,
-            truth.version,
-            tuple(truth.used),
-            ended,
-        )
+        return publication_of(self._truth(account_id, now_s), ended)
 
     def _truth(self, account_id: str, now_s: float) -> Truth:
         balance = self.books.credits(account_id)
