@@ -6,8 +6,9 @@ without a ticket before it looks at anything else. Messages: envoy.data.accesslo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
 
 from google.protobuf.message import DecodeError
 
@@ -45,17 +46,20 @@ class Unreadable(ValueError):
     """The bytes are no ``StreamAccessLogsMessage``."""
 
 
-class Parsed(NamedTuple):
-    """One message: entries that carry a ticket, and how many were left out and why."""
+@dataclass(slots=True)
+class Parsed:
+    """A part of one message: entries that carry a ticket, and how many were left out and why."""
 
-    entries: list[Entry]
+    entries: list[Entry] = field(default_factory=list)
     without_ticket: int = 0
     other_types: int = 0
     tcp: int = 0
 
 
-def read_message(data: bytes, usage_headers: Mapping[str, str]) -> Parsed:
-    """Parse one message of the stream; raises :class:`Unreadable`.
+def read_message(
+    data: bytes, usage_headers: Mapping[str, str], chunk_entries: int
+) -> Iterator[Parsed]:
+    """Parse one message of the stream, in parts of so many entries; raises :class:`Unreadable`.
 
     ``usage_headers`` maps a logged response header (lower case) to the usage field that it carries.
     """
@@ -64,20 +68,26 @@ def read_message(data: bytes, usage_headers: Mapping[str, str]) -> Parsed:
     except DecodeError as error:
         raise Unreadable(str(error)) from error
     if message.HasField("tcp_logs"):
-        return Parsed([], tcp=len(message.tcp_logs.log_entry))
-    entries: list[Entry] = []
-    without_ticket = other_types = 0
-    for logged in message.http_logs.log_entry:
+        yield Parsed(tcp=len(message.tcp_logs.log_entry))
+        return
+    logged = iter(message.http_logs.log_entry)
+    while chunk := list(islice(logged, chunk_entries)):
+        yield _read_chunk(chunk, usage_headers)
+
+
+def _read_chunk(chunk: Iterable[HTTPAccessLogEntry], usage_headers: Mapping[str, str]) -> Parsed:
+    parsed = Parsed()
+    for logged in chunk:
         common = logged.common_properties
-        ticket = _ticket(common)
         kind = common.access_log_type
-        if kind not in FINAL_TYPES and kind not in ONGOING_TYPES:
-            other_types += 1
-        elif not ticket:
-            without_ticket += 1
+        ongoing = kind in ONGOING_TYPES
+        if not ongoing and kind not in FINAL_TYPES:
+            parsed.other_types += 1
+        elif ticket := _ticket(common):
+            parsed.entries.append(_entry(logged, common, ticket, ongoing, usage_headers))
         else:
-            entries.append(_entry(logged, common, ticket, kind in ONGOING_TYPES, usage_headers))
-    return Parsed(entries, without_ticket, other_types)
+            parsed.without_ticket += 1
+    return parsed
 
 
 def _ticket(common: AccessLogCommon) -> str:
@@ -134,6 +144,6 @@ def _usage(
 
 def _flags(flags: ResponseFlags) -> int:
     bits = 0
-    for field, _ in flags.ListFields():
-        bits |= BIT_BY_FIELD[field.name]
+    for flag, _ in flags.ListFields():
+        bits |= BIT_BY_FIELD[flag.name]
     return bits

@@ -6,13 +6,13 @@ to quarantine, in the form of the log file, so that it can be replayed once the 
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from accesslog.logline import write_line
+from accesslog.notices import Notices
 from accesslog.outcome import decide
 from accesslog.price import expires_s, settlement_of
 from accesslog.settings import JudgeSettings
@@ -24,7 +24,6 @@ from billing.ticket import Forged, Ticket, TicketSeal
 
 MICROS = 1_000_000
 OTHER_ROUTE = "(unknown)"
-log = logging.getLogger(__name__)
 
 
 class Extension(NamedTuple):
@@ -42,11 +41,18 @@ class Decided(NamedTuple):
     row: str
 
 
+class Priced(NamedTuple):
+    """An entry and the settlement that it asks for."""
+
+    entry: Entry
+    settlement: Settlement
+
+
 @dataclass(slots=True)
 class Judged:
     """What a batch of entries asks for, and what it was made of."""
 
-    settlements: list[Settlement] = field(default_factory=list)
+    priced: list[Priced] = field(default_factory=list)
     extensions: list[Extension] = field(default_factory=list)
     quarantine: list[QuarantineRow] = field(default_factory=list)
     decided: Counter[Decided] = field(default_factory=Counter)
@@ -65,7 +71,9 @@ class Judge:
         catalog: Callable[[], Catalog],
         settings: JudgeSettings,
         now_us: Callable[[], int],
+        notices: Notices,
     ) -> None:
+        self._notices = notices
         self._seal = seal
         self._catalog = catalog
         self._settings = settings
@@ -89,8 +97,8 @@ class Judge:
                 continue
             try:
                 self._add(judged, entry, ticket, catalog, now_us)
-            except Exception:  # the others must go on
-                log.exception("an entry could not be priced", extra={"route": ticket.route})
+            except Exception as fault:  # noqa: BLE001 - reported, and the others go on
+                self._notices.tell("pricing_failed", f"an entry of route {ticket.route}: {fault!r}")
                 _set_apart(judged, entry, ticket, "pricing_failed")
         return judged
 
@@ -100,12 +108,11 @@ class Judge:
         row = decide(entry)
         if row.action == "extend":
             lifetime_s = expires_s(ticket) - ticket.admitted_us // MICROS
-            ends_s = now_us // MICROS + lifetime_s
+            ends_s = now_us // MICROS + min(max(0, lifetime_s), self._settings.max_age_s)
             judged.extensions.append(Extension(ticket.account_id, ticket.reservation_id, ends_s))
         else:
-            judged.settlements.append(
-                settlement_of(ticket, entry, row, catalog, self._settings.max_price_nanos)
-            )
+            settlement = settlement_of(ticket, entry, row, catalog, self._settings.max_price_nanos)
+            judged.priced.append(Priced(entry, settlement))
         route = ticket.route if ticket.route in catalog.routes else OTHER_ROUTE
         judged.decided[Decided(route, row.name)] += 1
 
@@ -121,6 +128,9 @@ class Judge:
         """Keep the first of each minute; the others are counted only."""
         reason = f"ticket_{forged.reason}"
         judged.refused[reason] += 1
+        self._notices.tell(
+            reason, f"request {entry.request_id!r} carries a ticket that is not ours"
+        )
         minute = now_us // (60 * MICROS)
         if minute != self._forged_minute:
             self._forged_minute, self._forged_kept = minute, 0

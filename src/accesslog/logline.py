@@ -82,10 +82,11 @@ def read_line(line: bytes, usage_headers: Mapping[str, str]) -> Entry | None:
     return _entry(found, usage_headers)
 
 
-def write_line(entry: Entry) -> str:
+def write_line(entry: Entry, remark: str = "") -> str:
     """Write an entry in the form of the log file, without its end of line.
 
-    Quarantine keeps entries so: what is put right there can be given to ``tollkeeper replay``.
+    Quarantine keeps entries so, with a remark that reading ignores: once the cause is put right,
+    they can be given to ``tollkeeper replay``.
     """
     line = {
         "ticket": entry.ticket,
@@ -101,6 +102,8 @@ def write_line(entry: Entry) -> str:
         "access_log_type": "DownstreamPeriodic" if entry.ongoing else "DownstreamEnd",
         "request_id": entry.request_id,
     }
+    if remark:
+        line["remark"] = remark
     return msgspec.json.encode(line).decode()
 
 

@@ -86,17 +86,35 @@ class SettleSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishSettings:
+    """Promises to tell the hot copy.
+
+    ``interval_s``: how often promises are looked at (1 s: within it a balance that was not told
+    should be). ``promise_age_s``: how old an open promise must be before it is kept for another
+    settler (5 s: one that lives strikes its own out every second). ``promise_batches``: most kept
+    in one round. ``kept_batches``: most told batches that wait to be struck out; more are told
+    twice.
+    """
+
+    interval_s: float = 1.0
+    promise_age_s: float = 5.0
+    promise_batches: int = 100
+    kept_batches: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
 class ExpireSettings:
-    """The ends of reservations whose entry never came, and publications that failed.
+    """The ends of reservations whose entry never came.
 
     ``interval_s``: how often to look (5 s; lifetimes are minutes). ``batch_entries``: most in one
-    transaction. ``republish_after_s``: how old an unkept promise of publication must be before it
-    is published again (2 s: a settler that works keeps its own within milliseconds).
+    transaction. ``hold_off_s``: while entries wait in the spool, reservations that ended since the
+    oldest of them came in are left pending, because their entry may be there; after ten minutes
+    they expire all the same, so that no fault of settlement can hold credits for ever.
     """
 
     interval_s: float = 5.0
     batch_entries: int = 1_000
-    republish_after_s: float = 2.0
+    hold_off_s: int = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +162,7 @@ class AccessLogSettings:
     judge: JudgeSettings = field(default_factory=JudgeSettings)
     spool: SpoolSettings = field(default_factory=SpoolSettings)
     settle: SettleSettings = field(default_factory=SettleSettings)
+    publish: PublishSettings = field(default_factory=PublishSettings)
     expire: ExpireSettings = field(default_factory=ExpireSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
     drain_s: float = 10.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import itertools
-import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,8 @@ from accesslog.segments import Damage, Record, scan
 from billing.errors import Conflict
 
 SUFFIX = ".seg"
-log = logging.getLogger(__name__)
+Tell = Callable[[str, str], None]
+"""Hears what was wrong: a word for the counter and a sentence for a person."""
 
 
 class Checked(NamedTuple):
@@ -33,7 +33,7 @@ class Shelf:
     another process owns the directory.
     """
 
-    def __init__(self, directory: Path, tell: Callable[[str], None]) -> None:
+    def __init__(self, directory: Path, tell: Tell) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.directory = directory
         self._tell = tell
@@ -67,8 +67,7 @@ class Shelf:
                 file.seek(start)
                 return file.read(end - start)
         except FileNotFoundError:
-            log.warning("spool %s: segment %d is gone", self.directory, number)
-            self._tell("gone")
+            self._tell("gone", f"segment {number} of the spool {self.directory} is gone")
             return b""
 
     def remove(self, number: int) -> None:
@@ -101,15 +100,9 @@ class Shelf:
         if not damage.torn:
             with self._fresh(f"{number:020d}-{damage.start}").open("xb") as file:
                 file.write(data)
-        log.warning(
-            "spool %s: %d bytes %s at offset %d of segment %d",
-            self.directory,
-            damage.end - damage.start,
-            kind,
-            damage.start,
-            number,
-        )
-        self._tell(kind)
+        size_bytes = damage.end - damage.start
+        place = f"offset {damage.start} of segment {number} of the spool {self.directory}"
+        self._tell(kind, f"{size_bytes} bytes {kind} at {place}")
 
     def _fresh(self, stem: str) -> Path:
         names = itertools.chain(("",), (f".{number}" for number in itertools.count(1)))

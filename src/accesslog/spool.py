@@ -10,7 +10,6 @@ ledger knows.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections import deque
 from collections.abc import Callable
@@ -20,10 +19,8 @@ from pathlib import Path
 from accesslog.ackfile import AckFile
 from accesslog.segments import HEADER_BYTES, Damage, Position, Record, frame, scan
 from accesslog.settings import SpoolSettings
-from accesslog.shelf import Shelf
+from accesslog.shelf import Shelf, Tell
 from billing.errors import QueueFull
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -38,7 +35,7 @@ class _Segment:
 class Spool:
     """One spool directory, opened by its owner.
 
-    ``tell`` hears of ``torn``, ``damaged`` and ``gone`` parts. Raises
+    ``tell`` hears of ``torn``, ``damaged`` and ``gone`` parts and of a ``place`` not kept. Raises
     :class:`billing.errors.Conflict` when another process owns the directory.
     """
 
@@ -47,10 +44,11 @@ class Spool:
         directory: Path,
         settings: SpoolSettings,
         now_us: Callable[[], int],
-        tell: Callable[[str], None],
+        tell: Tell,
     ) -> None:
         self._settings = settings
         self._now_us = now_us
+        self._tell = tell
         self._shelf = Shelf(directory, tell)
         self._ackfile = AckFile(directory / "acknowledged")
         self._segments: dict[int, _Segment] = {}
@@ -59,6 +57,7 @@ class Spool:
         self._taken: deque[Record] = deque()
         self._readable = asyncio.Event()
         self._room = asyncio.Event()
+        self._refused = False
         acked = self._recover()
         self._write = Position(max([*self._segments, acked.segment]) + 1, 0)
         self._fd = self._begin(self._write.segment)
@@ -75,6 +74,16 @@ class Spool:
     def records(self) -> int:
         """Records that are not acknowledged."""
         return sum(segment.unacked for segment in self._segments.values())
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether everything was taken; what was taken may still have to be acknowledged."""
+        return not self._window and self._window_end == self._write
+
+    @property
+    def is_full(self) -> bool:
+        """Whether an append found no room and less than a quarter of the bound is free since."""
+        return self._refused and self.records > 0
 
     @property
     def oldest_us(self) -> int | None:
@@ -111,7 +120,7 @@ class Spool:
             taken.append(record)
         self._window_bytes -= size_bytes
         self._taken.extend(taken)
-        if not self._window and self._window_end == self._write:
+        if self.is_drained:
             self._readable.clear()
         return taken
 
@@ -123,9 +132,11 @@ class Spool:
             self._ackfile.write(end)
         except OSError as error:
             # The worst that comes of it is that a crash makes these records come twice.
-            log.warning("the place in the spool could not be written: %s", error)
+            self._tell("place", f"the place in the spool could not be written: {error}")
         for number in [n for n in self._segments if n < end.segment]:
             self._drop(number)
+        if self.size_bytes * 4 <= self._settings.max_bytes * 3:
+            self._refused = False
         self._room.set()
 
     def restore(self) -> None:
@@ -137,8 +148,12 @@ class Spool:
             self._readable.set()
 
     async def wait_readable(self) -> None:
-        """Return when there is something to take."""
+        """Return when there is something to take, or after :meth:`wake`."""
         await self._readable.wait()
+
+    def wake(self) -> None:
+        """Let a reader that waits look around, although there is nothing to take."""
+        self._readable.set()
 
     async def wait_room(self) -> None:
         """Return when something was acknowledged since the last append that found no room."""
@@ -184,6 +199,7 @@ class Spool:
             raise self._full(f"the spool holds {held_bytes} bytes of {most_bytes}")
 
     def _full(self, why: str) -> QueueFull:
+        self._refused = True
         self._room.clear()
         return QueueFull(why)
 

@@ -23,7 +23,9 @@ class Owner:
         self.told: list[str] = []
 
     def open(self) -> Spool:
-        return Spool(self.directory, self.settings, self._tick, self.told.append)
+        return Spool(
+            self.directory, self.settings, self._tick, lambda kind, _text: self.told.append(kind)
+        )
 
     def files(self, pattern: str) -> list[Path]:
         return sorted(self.directory.glob(pattern))
@@ -109,11 +111,13 @@ def test_appending_goes_on_while_the_reader_is_behind(owner: Owner) -> None:
 def test_the_bound_refuses_and_room_comes_with_acknowledgement(owner: Owner) -> None:
     """At its bound the spool takes nothing more, keeps what it has, and goes on once it drained."""
     spool = owner.open()
-    kept = 0
+    for payload in numbered(100):
+        if spool.size_bytes + 520 > SMALL.max_bytes:
+            break
+        spool.append(payload)
+    kept = spool.records
     with pytest.raises(QueueFull, match="of 32768"):
-        for payload in numbered(100):
-            spool.append(payload)
-            kept += 1
+        spool.append(b"." * 500)
     assert 50 < kept < 64
     assert spool.size_bytes <= SMALL.max_bytes
     assert not spool._room.is_set()
