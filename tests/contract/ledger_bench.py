@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from billing.ledger import LedgerCode, Settlement, Transfer
 from billing.money import NANOS_PER_USD
 from billing.plans import Period
-from billing.reservations import Budget, Hold, JournalRow, State
+from billing.reservations import Budget, Hold, JournalRow, Publication, State, Truth, Used
 from billing.stores.memory import MemoryLedgerStore
 from billing.stores.protocol import LedgerStore, TruthStore
 from billing.subscriptions import Subscription
@@ -142,7 +142,8 @@ class MemoryLedgerBench:
         return {key: (balance.debits, balance.credits) for key, balance in balances.items()}
 
     async def quarantined(self) -> list[tuple[str | None, str]]:
-        return sorted((row.reservation_id, row.reason) for row in self._ledger.quarantined.values())
+        rows = self._ledger.quarantined.values()
+        return sorted(((row.reservation_id, row.reason) for row in rows), key=str)
 
     async def chain(self) -> list[Link]:
         return [
@@ -241,3 +242,8 @@ async def money_of(ledger: LedgerBench, number: int) -> list[tuple[str, int]]:
     return sorted(
         (t.kind, t.amount_nanos) for t in await ledger.transfers() if t.source_id == ident
     )
+
+
+def used_of(one: Truth | Publication) -> dict[str, tuple[int, int]]:
+    """What is used: budget to window and amount; nothing used is the same as nothing said."""
+    return {used.name: (used.window_s, used.used) for used in map(Used._make, one.used) if used[2]}

@@ -112,7 +112,7 @@ class PostgresLedgerBench:
 
     async def quarantined(self) -> list[tuple[str | None, str]]:
         rows = await self._pool.fetch("SELECT reservation_id::text, reason FROM quarantine")
-        return sorted((row["reservation_id"], row["reason"]) for row in rows)
+        return sorted(((row["reservation_id"], row["reason"]) for row in rows), key=str)
 
     async def chain(self) -> list[Link]:
         batches = await self._pool.fetch("SELECT * FROM batches ORDER BY id")
