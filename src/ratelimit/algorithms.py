@@ -55,6 +55,7 @@ class Role(enum.IntEnum):
     PLAIN = 0  # the request is over its limit
     QUOTA = 1  # the request is over its limit when every quota of it is
     SHADOW = 2  # nothing
+    SHADOW_QUOTA = 3  # a quota that never counts as used up
 
 
 class Consume(enum.IntEnum):
@@ -152,9 +153,8 @@ def refused(group: Group, outcomes: Sequence[Outcome]) -> bool:
     for charge, outcome in zip(group.charges, outcomes, strict=True):
         if charge.role == Role.PLAIN and outcome.over:
             return True
-        if charge.role == Role.QUOTA:
-            quotas += 1
-            quotas_over += outcome.over
+        quotas += charge.role in {Role.QUOTA, Role.SHADOW_QUOTA}
+        quotas_over += charge.role == Role.QUOTA and outcome.over
     return quotas > 0 and quotas == quotas_over
 
 

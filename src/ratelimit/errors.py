@@ -31,6 +31,7 @@ class StoreUnavailable(RatelimitError):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+        self.detail = detail
 
 
 class SettingRefused(RatelimitError):

@@ -8,8 +8,9 @@ the rule that its last entry reaches, and none when it is shorter or longer than
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 from ratelimit.descriptors import Descriptor, Entry
@@ -104,6 +105,20 @@ class RuleSet:
 
     domains: Mapping[str, Domain]
     warnings: Sequence[Finding] = ()
+
+    def rules(self) -> Iterator[tuple[Domain, Rule]]:
+        """Every rule with its domain, in the order of the files' levels."""
+        for domain in self.domains.values():
+            for node in _below(domain.root):
+                if node.rule is not None and node.parameter is None:
+                    yield domain, node.rule
+
+
+def _below(node: Node) -> Iterator[Node]:
+    wildcards = (child for siblings in node.wildcards.values() for _, child in siblings)
+    for child in chain(node.any_value.values(), node.exact.values(), wildcards):
+        yield child
+        yield from _below(child)
 
 
 def _match(entries: Sequence[Entry], path: Sequence[Node], rule: Rule) -> Match:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import NamedTuple
 
 from ratelimit.algorithms import Group, Outcome
@@ -49,8 +49,8 @@ class Server:
     def __init__(
         self,
         name: str,
-        call: Callable[[Sequence[Group]], Awaitable[Sequence[Answer]]],
-        probe: Callable[[], Awaitable[None]],
+        call: Callable[[Sequence[Group]], Coroutine[None, None, Sequence[Answer]]],
+        probe: Callable[[], Coroutine[None, None, None]],
     ) -> None:
         self.name = name
         self.call = call
@@ -125,10 +125,9 @@ class Lane:
         deadline_s = self._settings.deadline_ms / 1000
         spent_s = min(began_s - batch[0].since_s, deadline_s / 2)
         try:
-            async with asyncio.timeout(deadline_s - spent_s):
-                answers = await self.server.call([waiting.group for waiting in batch])
-        except TimeoutError:
-            self._fail(batch, StoreUnavailable("deadline"))
+            answers = await _within(
+                deadline_s - spent_s, self.server.call([waiting.group for waiting in batch])
+            )
         except StoreUnavailable as error:
             self._fail(batch, error)
         else:
@@ -188,6 +187,31 @@ class Lane:
             self._fail_waiting(StoreUnavailable("closed"))
 
 
+async def _within(
+    deadline_s: float, call: Coroutine[None, None, Sequence[Answer]]
+) -> Sequence[Answer]:
+    """The call's answer. Raises :class:`StoreUnavailable` when the deadline passes.
+
+    The deadline is the server's. When this process was kept from running, so that its own
+    timer came late, the answer may lie here unread: then it is waited for once more.
+    """
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(call)
+    try:
+        for _ in range(2):
+            due_s = loop.time() + deadline_s
+            await asyncio.wait((task,), timeout=deadline_s)
+            if task.done() or loop.time() - due_s < deadline_s / 2:
+                break
+        if not task.done():
+            raise StoreUnavailable("deadline")
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
 def _resolve(waiting: _Waiting, answer: Answer) -> None:
     if isinstance(answer, StoreUnavailable):
         _fail(waiting, answer)
@@ -197,4 +221,4 @@ def _resolve(waiting: _Waiting, answer: Answer) -> None:
 
 def _fail(waiting: _Waiting, error: StoreUnavailable) -> None:
     if not waiting.answer.done():
-        waiting.answer.set_exception(StoreUnavailable(error.reason, str(error)))
+        waiting.answer.set_exception(StoreUnavailable(error.reason, error.detail))

@@ -5,7 +5,7 @@
 --          (0 each for itself, 1 all or none, 2 look only); then for each charge 14 doubles:
 --            key         index into KEYS, from 1
 --            algorithm   0 fixed window, 1 sliding window, 2 token bucket
---            role        0 plain, 1 quota, 2 shadow: whether it decides about the request
+--            role        0 plain, 1 quota, 2 shadow, 3 shadow of a quota: what it decides
 --            consume     0 when it fits, 1 always, 2 correction (never over)
 --            cost        in ticks; a correction's may be negative
 --            capacity    in ticks
@@ -26,29 +26,29 @@ local COUNT_MAX = 4503599627370496
 local DEBT_MAX_CAPACITIES = 60
 local FIXED, SLIDING, BUCKET = 0, 1, 2
 local ALWAYS, CORRECTION = 1, 2
-local PLAIN, QUOTA = 0, 1
+local PLAIN, QUOTA, SHADOW_QUOTA = 0, 1, 3
 local ALL_OR_NONE, LOOK = 1, 2
 local ceil, floor, max, min = math.ceil, math.floor, math.max, math.min
 local pack, unpack_doubles = struct.pack, struct.unpack
 
-local known = {}    -- key index -> {a, b, c}: what the counter holds, and what this batch made of it
+local known = {}    -- key index -> {a, b, c} as held or made by this batch; false: holds nothing
 local written = {}  -- key index -> ttl: which of them to write at the end
 local existing = {} -- key index -> a fixed window's count as it lies in Redis
 
 local function read(charge)
   local index = charge.key
   local state = known[index]
-  if state then return state end
+  if state ~= nil then return state end
   local value = redis.call('GET', KEYS[index])
-  if value then
-    if charge.algorithm == FIXED then
-      state = {tonumber(value), 0, 0}
-      existing[index] = state[1]
-    else
-      local a, b, c = unpack_doubles('<ddd', value)
-      state = {a, b, c}
-    end
+  state = false
+  if value and charge.algorithm == FIXED then
+    state = {tonumber(value) or 0, 0, 0}
+    existing[index] = state[1]
+  elseif value and #value == 24 then
+    local a, b, c = unpack_doubles('<ddd', value)
+    state = {a, b, c}
   end
+  known[index] = state
   return state
 end
 
@@ -138,7 +138,7 @@ while at <= size do
       after = level(c, now_state)
       if c.cost ~= 0 then
         if before_group[index] == nil then
-          before_group[index] = held or false
+          before_group[index] = held
           ttl_before[index] = written[index] or false
         end
         known[index] = now_state
@@ -147,10 +147,8 @@ while at <= size do
       end
     end
     if c.role == PLAIN and over then plain_over = true end
-    if c.role == QUOTA then
-      quotas = quotas + 1
-      if over then quotas_over = quotas_over + 1 end
-    end
+    if c.role == QUOTA or c.role == SHADOW_QUOTA then quotas = quotas + 1 end
+    if c.role == QUOTA and over then quotas_over = quotas_over + 1 end
     local current, previous = 0, 0
     if c.algorithm == SLIDING then current, previous = state[2], state[3] end
     answers[#answers + 1] = {over and 1 or 0, before, after, current, previous}
@@ -158,7 +156,7 @@ while at <= size do
   local refused = plain_over or (quotas > 0 and quotas == quotas_over)
   if mode == LOOK or (mode == ALL_OR_NONE and refused) then
     for index, state in pairs(before_group) do
-      known[index] = state or nil
+      known[index] = state
       written[index] = ttl_before[index] or nil
     end
     for i = first_answer + 1, #answers do answers[i][3] = answers[i][2] end
