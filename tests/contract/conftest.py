@@ -11,6 +11,11 @@ from devstack import free_port
 from tests.contract.hot_bench import DEADLINE_S, WORKERS, HotBench, memory_bench, redis_bench
 from tests.contract.ledger_bench import LedgerBench, MemoryLedgerBench
 from tests.contract.postgres_bench import PostgresLedgerBench
+from tests.contract.principal_bench import (
+    MemoryPrincipalBench,
+    PostgresPrincipalBench,
+    PrincipalBench,
+)
 
 
 @pytest.fixture(params=["memory", "redis", "redis_cluster"])
@@ -50,3 +55,23 @@ async def ledger(ledger_place: str) -> AsyncIterator[LedgerBench]:
         return
     async with asyncpg.create_pool(ledger_place, min_size=1, max_size=8) as pool:
         yield PostgresLedgerBench(pool)
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def principals_place(request: pytest.FixtureRequest) -> str:
+    """The DSN of the store of principals, empty for memory."""
+    return "" if request.param == "memory" else request.getfixturevalue("database")
+
+
+@pytest.fixture
+async def principals(principals_place: str) -> AsyncIterator[PrincipalBench]:
+    """An empty store of principals, and one whose server is not there."""
+    if not principals_place:
+        yield MemoryPrincipalBench()
+        return
+    nowhere = f"postgresql://postgres@127.0.0.1:{free_port()}/nobody"
+    async with (
+        asyncpg.create_pool(nowhere, min_size=0, max_size=1) as nobody,
+        asyncpg.create_pool(principals_place, min_size=1, max_size=4) as pool,
+    ):
+        yield PostgresPrincipalBench(pool, principals_place, nobody)
