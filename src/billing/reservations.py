@@ -188,6 +188,18 @@ class Truth:
     """Live reservations: id and record."""
 
 
+def publication_of(truth: Truth, ended: tuple[str, ...] = ()) -> Publication:
+    """All that a snapshot says of an account, to be published."""
+    return Publication(
+        truth.account_id,
+        truth.posted_nanos,
+        truth.overdraft_nanos,
+        truth.version,
+        tuple(truth.used),
+        ended,
+    )
+
+
 class JournalRow(NamedTuple):
     """One admitted reservation on its way to Postgres."""
 

@@ -70,6 +70,7 @@ class Reserver:
         self._limits = limits or ReserverLimits()
         self._waiting: list[tuple[Hold, JournalRow, asyncio.Future[Answer]]] = []
         self._rounds: set[asyncio.Task[None]] = set()
+        self._active = 0
         self._under_way: set[asyncio.Future[None]] = set()
 
     async def reserve(self, hold: Hold, row: JournalRow, posture: Posture) -> Admission:
@@ -112,27 +113,38 @@ class Reserver:
         """Join the next call to the hot copy."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((hold, row, future))
-        if len(self._rounds) < self._limits.max_rounds:
+        if self._active < self._limits.max_rounds:
+            self._active += 1
             task = asyncio.create_task(self._round(), name="reserver round")
             self._rounds.add(task)
             task.add_done_callback(self._rounds.discard)
         return future
 
     async def _round(self) -> None:
-        while self._waiting:
-            batch = self._waiting[: self._limits.max_batch]
-            del self._waiting[: self._limits.max_batch]
-            under_way: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._under_way.add(under_way)
-            try:
-                answers = await self._admit([hold for hold, _, _ in batch])
-                for (hold, row, future), answer in zip(batch, answers, strict=True):
-                    self._take(hold, row, future, answer)
-            except TollkeeperError as error:
-                self._fail(batch, error)
-            finally:
-                self._under_way.discard(under_way)
-                under_way.set_result(None)
+        """Ask until nobody waits; whoever comes after that starts the next round."""
+        try:
+            while self._waiting:
+                await self._ask_batch()
+        finally:
+            self._active -= 1
+
+    async def _ask_batch(self) -> None:
+        batch = self._waiting[: self._limits.max_batch]
+        del self._waiting[: self._limits.max_batch]
+        under_way: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._under_way.add(under_way)
+        try:
+            answers = await self._admit([hold for hold, _, _ in batch])
+            for (hold, row, future), answer in zip(batch, answers, strict=True):
+                self._take(hold, row, future, answer)
+        except TollkeeperError as error:
+            self._fail(batch, error)
+        except BaseException as error:
+            self._fail(batch, Unavailable(f"a fault of ours: {error!r}"))
+            raise  # the event loop's handler reports it, with its traceback
+        finally:
+            self._under_way.discard(under_way)
+            under_way.set_result(None)
 
     async def _admit(self, holds: list[Hold]) -> list[Answer]:
         if not self._breaker.lets_pass():

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import asyncpg
 
-from billing.reservations import Publication, Truth, Used
+from billing.reservations import Publication, Truth, Used, publication_of
 from billing.stores.postgres_faults import postgres_faults
 from billing.stores.queries import load_queries
 from billing.stores.settlement_rows import period_budgets
@@ -59,18 +59,6 @@ class PostgresTruth:
             publication_of(truth, tuple(e["id"] for e in ended if e["account_id"] == account))
             for account, truth in truths.items()
         ]
-
-
-def publication_of(truth: Truth, ended: tuple[str, ...] = ()) -> Publication:
-    """All that a snapshot says of an account, to be published."""
-    return Publication(
-        truth.account_id,
-        truth.posted_nanos,
-        truth.overdraft_nanos,
-        truth.version,
-        tuple(truth.used),
-        ended,
-    )
 
 
 def _truth(row: asyncpg.Record) -> Truth:

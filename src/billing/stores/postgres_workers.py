@@ -27,6 +27,7 @@ FRESH = timedelta(seconds=1.5)
 STOPPED = timedelta(seconds=4)
 """A worker with a session but no heartbeat for so long is stopped and is not waited for."""
 BARRIER_POLL_S = 0.003
+ASK_AGAIN_POLLS = 60
 
 
 class PostgresWorkers:
@@ -68,11 +69,14 @@ class PostgresWorkers:
                 asyncio.timeout(timeout_s),
                 self._pool.acquire(timeout=self._deadline_s) as connection,
             ):
-                row = await connection.fetchrow(SQL["ask_for_flush"])
-                assert row is not None, "a SELECT without FROM has one row"
+                since = await connection.fetchval("SELECT clock_timestamp()")
+                polls = 0
                 while await connection.fetchval(
-                    SQL["unflushed"], self._worker_id, row["at"], FRESH, STOPPED
+                    SQL["unflushed"], self._worker_id, since, FRESH, STOPPED
                 ):
+                    if polls % ASK_AGAIN_POLLS == 0:  # who did not listen yet hears it later
+                        await connection.execute(SQL["ask_for_flush"], since)
+                    polls += 1
                     await asyncio.sleep(BARRIER_POLL_S)
 
     async def epoch(self) -> Epoch:

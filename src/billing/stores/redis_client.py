@@ -18,6 +18,16 @@ CLUSTER_SCHEME = "redis+cluster://"
 RedisClient = Redis | RedisCluster
 
 
+def parse_run_id(info: bytes | str) -> str:
+    """The run id out of Redis's INFO text; a new one with each start of the server."""
+    text = info.decode() if isinstance(info, bytes) else info
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name == "run_id":
+            return value.strip()
+    raise ConnectionError("Redis does not tell its run id")
+
+
 class IdentityGuard:
     """Lets a connection be used only if it leads to the Redis that the epoch in force belongs to.
 
@@ -32,7 +42,7 @@ class IdentityGuard:
     async def on_connect(self, connection: Any) -> None:
         await connection.on_connect()
         await connection.send_command("INFO", "server")
-        found = str((await connection.read_response())["run_id"])
+        found = parse_run_id(await connection.read_response())
         if self.expected and found != self.expected:
             self.strange = found
             raise ConnectionError(f"Redis was restarted: run id {found}")

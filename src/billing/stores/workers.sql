@@ -28,7 +28,7 @@ DELETE FROM workers WHERE heartbeat_at < now() - interval '1 hour'
 UPDATE workers SET flushed_at = $2, heartbeat_at = clock_timestamp() WHERE id = $1 AND flushed_at < $2
 
 -- name: ask_for_flush
-SELECT clock_timestamp() AS at, pg_notify('tollkeeper_changes', 'barrier ' || clock_timestamp())
+SELECT pg_notify('tollkeeper_changes', 'barrier ' || $1::timestamptz)
 
 -- name: unflushed
 SELECT count(*) FROM workers AS w

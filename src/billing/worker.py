@@ -1,0 +1,109 @@
+"""One worker's part in the common work: heartbeat, journal, barriers, epoch and news of balances."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+from billing.epoch import EpochKeeper
+from billing.errors import StoreUnavailable, TollkeeperError
+from billing.journal import Journal
+from billing.news import News
+from billing.reservations import publication_of
+from billing.stores.protocol import Change, HotStore, TruthStore, WorkerStore
+
+HEARTBEAT_S = 0.5
+STOP_TIMEOUT_S = 5.0
+
+
+class AsksHotStore(Protocol):
+    """Whoever has calls to the hot copy under way."""
+
+    async def finish_rounds(self) -> None:
+        """Wait until every call that is under way now has been answered and journaled."""
+
+
+class Worker:
+    """Runs what others rely on while this worker serves; ``report`` hears of what goes wrong."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        workers: WorkerStore,
+        epoch: EpochKeeper,
+        hot: HotStore,
+        truth: TruthStore,
+        clock: Callable[[], float],
+        report: Callable[[str], None],
+    ) -> None:
+        self._journal = journal
+        self._workers = workers
+        self._epoch = epoch
+        self._hot = hot
+        self._truth = truth
+        self._clock = clock
+        self._report = report
+        self._asker: AsksHotStore | None = None
+
+    def serve(self, asker: AsksHotStore) -> None:
+        """From now on ``asker`` admits requests, and barriers wait for its calls."""
+        self._asker = asker
+
+    async def start(self) -> None:
+        """Register, and learn the epoch in force."""
+        await self._workers.register()
+        await self._epoch.look()
+
+    async def stop(self) -> None:
+        """Journal what is left and leave the list; what cannot be written stays held and expires."""
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self.flush_own()
+                await self._workers.leave()
+        except (StoreUnavailable, TimeoutError) as error:
+            self._report(f"stopped with {self._journal.depth} reservations not journaled: {error}")
+
+    def jobs(self, news: News) -> Sequence[Coroutine[Any, Any, None]]:
+        """What has to run as long as this worker serves."""
+        return (self._beat(), self._journal.run(), self._epoch.run(), self._hear(news))
+
+    async def flush_own(self) -> None:
+        """Journal all that this worker admitted before now."""
+        if self._asker is not None:
+            await self._asker.finish_rounds()
+        await self._journal.flush()
+
+    async def _beat(self) -> None:
+        while True:
+            try:
+                await self._workers.heartbeat()
+            except StoreUnavailable as error:
+                self._report(f"no heartbeat: {error}")
+            await asyncio.sleep(HEARTBEAT_S)
+
+    async def _hear(self, news: News) -> None:
+        async for change in news.changes():
+            try:
+                await self._answer(change)
+            except TollkeeperError as error:
+                self._report(f"{change.kind}: {error}")
+
+    async def _answer(self, change: Change) -> None:
+        match change.kind:
+            case "barrier":
+                await self.flush_own()
+                await self._workers.flushed(change.detail)
+            case "epoch":
+                await self._epoch.refresh()
+            case "balance" | "account":
+                await self._publish(change.account_id)
+            case "lost" if change.detail == "back":
+                await self._workers.register()
+                self._epoch.suspect()
+
+    async def _publish(self, account_id: str) -> None:
+        """A top-up, a correction or another overdraft reaches the hot copy."""
+        truths = await self._truth.truth([account_id], self._clock())
+        await self._hot.publish([publication_of(truth) for truth in truths.values()])

@@ -1,0 +1,183 @@
+"""Workers of the front door without the front door: reserver, journal, epoch and copies, over real stores."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from uuid import uuid4
+
+import asyncpg
+import uuid_utils
+from prometheus_client import CollectorRegistry
+
+from billing.allowance import Allowance
+from billing.breaker import Breaker
+from billing.copier import Copier
+from billing.epoch import EpochKeeper
+from billing.journal import Journal, JournalLimits
+from billing.ledger import PLATFORM, Settlement, make_transfer
+from billing.news import News
+from billing.reservations import Budget, Hold, JournalRow
+from billing.reserver import Reserver
+from billing.reserver_metrics import ReserverMetrics
+from billing.stores.postgres_chain import append_batch, lock_chain, post_balances
+from billing.stores.postgres_principals import PostgresPrincipals
+from billing.stores.postgres_truth import PostgresTruth
+from billing.stores.postgres_workers import PostgresWorkers
+from billing.stores.redis_client import IdentityGuard, connect
+from billing.stores.redis_hot import RedisHotStore
+from billing.stores.redis_server import RedisServer
+from billing.stores.settlement_rows import balance_changes
+from billing.worker import Worker
+
+DEADLINE_S = 1.0
+LIFETIME_S = 600
+
+
+def new_id() -> str:
+    return str(uuid_utils.uuid7())
+
+
+@dataclass(frozen=True)
+class Front:
+    """One running worker, and what tests look at."""
+
+    worker: Worker
+    reserver: Reserver
+    journal: Journal
+    hot: RedisHotStore
+
+
+@asynccontextmanager
+async def front(dsn: str, redis_url: str, *, journal_s: float = 0.05) -> AsyncIterator[Front]:
+    """A worker that runs until the block ends."""
+    worker_id = str(uuid4())
+    pool = await asyncpg.create_pool(dsn, min_size=1, max_size=4)
+    guard = IdentityGuard()
+    client, probe = connect(redis_url, DEADLINE_S, guard=guard), connect(redis_url, DEADLINE_S)
+    tokens = itertools.count()
+    hot = RedisHotStore(client, lambda: f"{worker_id}:{next(tokens)}", DEADLINE_S)
+    workers = PostgresWorkers(pool, worker_id, "authz")
+    reports: list[str] = []
+    journal = Journal(
+        workers, lambda why, _row: reports.append(why), JournalLimits(interval_s=journal_s)
+    )
+    epoch = EpochKeeper(workers, RedisServer(probe, guard), reports.append)
+    truth = PostgresTruth(pool)
+    allowance = Allowance()
+    worker = Worker(
+        journal=journal,
+        workers=workers,
+        epoch=epoch,
+        hot=hot,
+        truth=truth,
+        clock=time.time,
+        report=reports.append,
+    )
+    reserver = Reserver(
+        hot=hot,
+        copier=Copier(hot, truth, workers, worker.flush_own, time.time),
+        journal=journal,
+        epoch=epoch,
+        allowance=allowance,
+        breaker=Breaker(time.monotonic),
+        clock=time.time,
+        metrics=ReserverMetrics(CollectorRegistry()),
+    )
+    worker.serve(reserver)
+    news = News(PostgresPrincipals(pool, dsn, f"tollkeeper {worker_id}"))
+    await worker.start()
+    tasks = [asyncio.create_task(job) for job in (news.run(), *worker.jobs(news))]
+    try:
+        yield Front(worker, reserver, journal, hot)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        await worker.stop()
+        await client.aclose()
+        await probe.aclose()
+        await pool.close()
+
+
+async def open_account(dsn: str, balance_nanos: int, overdraft_nanos: int = 0) -> str:
+    """An account with that balance; returns its id."""
+    account = new_id()
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute(
+                "INSERT INTO accounts (id, name, overdraft_nanos) VALUES ($1::uuid, $1::uuid::text, $2)",
+                account,
+                overdraft_nanos,
+            )
+            await connection.execute(
+                "INSERT INTO ledger_accounts (account_id, code) VALUES ($1, 'credits')", account
+            )
+            if balance_nanos:
+                head = await lock_chain(connection)
+                topup = make_transfer(
+                    account, new_id(), "topup", balance_nanos, int(time.time() * 1e6)
+                )
+                await append_batch(connection, head, "topup", [topup], ())
+                await post_balances(connection, balance_changes([account], [topup]))
+    finally:
+        await connection.close()
+    return account
+
+
+def ask(account: str, amount_nanos: int, budgets: Sequence[Budget] = ()) -> tuple[Hold, JournalRow]:
+    """A request for a hold, and its journal row."""
+    expires_s = int(time.time()) + LIFETIME_S
+    hold = Hold(new_id(), account, amount_nanos, expires_s, tuple(budgets))
+    row = JournalRow(
+        hold.reservation_id,
+        account,
+        PLATFORM,
+        "llm",
+        "chat",
+        "v1",
+        amount_nanos,
+        amount_nanos,
+        hold.record(),
+        "{}",
+        int(time.time() * 1e6),
+        expires_s,
+    )
+    return hold, row
+
+
+def settlement(hold: Hold, price_nanos: int, *, billed: bool = True) -> Settlement:
+    """The end of a hold, at that price."""
+    now_us = int(time.time() * 1e6)
+    return Settlement(
+        reservation_id=hold.reservation_id,
+        account_id=hold.account_id,
+        key_id=PLATFORM,
+        profile="llm",
+        route="chat",
+        meter="flat",
+        model="",
+        price_version="v1",
+        outcome="answered" if billed else "not_answered",
+        status="billed",
+        billed=billed,
+        units=1 if billed else 0,
+        price_nanos=price_nanos,
+        provider_cost_nanos=None,
+        held_nanos=hold.amount_nanos,
+        quoted_nanos=hold.amount_nanos,
+        record=hold.record(),
+        formula="",
+        review="",
+        facts="{}",
+        admitted_us=now_us,
+        completed_us=now_us,
+        expires_s=hold.expires_s,
+    )
