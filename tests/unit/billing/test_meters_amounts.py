@@ -86,6 +86,7 @@ def test_a_cost_beyond_the_ledger_is_no_usage(amount: ExactAmount, units: int) -
 
 def test_the_bounds_themselves_are_held() -> None:
     """``MAX_NANOS`` and ``MAX_UNITS`` fit; a quote just beyond them is refused."""
+    assert MAX_UNITS == 2**62
     largest = own(MAX_NANOS)
     cost = make_cost(ExactAmount(MAX_NANOS, MAX_NANOS), MAX_UNITS, "")
     assert isinstance(cost, Cost)

@@ -205,6 +205,25 @@ def test_a_tariff_that_cannot_price_is_not_made(make: Callable[[], object]) -> N
         make()
 
 
+def test_what_is_free_may_be_said() -> None:
+    """A multiplier of 0, for one method or for all others, and answers without a size."""
+    tariff = ComputeUnitTariff(
+        methods={"ping": 0},
+        default_multiplier_thousandths=0,
+        nanos_per_cu=1,
+        typical_response_kib=0,
+        max_response_kib=1,
+    )
+    free = Quote(0, 0, 0, 0, 0, 0, {"calls": {"ping": 1, "*": 1}})
+    assert tariff.quote(Ask(body_bytes=5_000, calls={"ping": 1, "other": 1})) == free
+
+
+def test_a_body_of_unknown_length_quotes_its_answers() -> None:
+    """A length below zero stands for none: 1 CU, at most 64 of them."""
+    found = quoted(TARIFF, Ask(body_bytes=-1, calls={"eth_blockNumber": 1}))
+    assert (found.min_nanos, found.typical_nanos, found.max_nanos) == (1_000, 1_000, 64_000)
+
+
 CALLS = st.dictionaries(st.sampled_from(sorted(METHODS)), st.integers(1, 500), min_size=1)
 TARIFFS = st.builds(
     ComputeUnitTariff,

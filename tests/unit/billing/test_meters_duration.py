@@ -121,6 +121,14 @@ def test_a_quote_reaches_from_the_base_to_the_bounds() -> None:
     assert found.basis == {}
 
 
+def test_a_typical_run_may_take_next_to_nothing() -> None:
+    """Typical settings of 0 quote the base; those above the bounds quote the bounds."""
+    idle = replace(TARIFF, typical_cpu_s=0, typical_memory_mib=0, typical_duration_s=0)
+    assert quoted(idle).typical_nanos == 2_000_000
+    busy = replace(TARIFF, typical_cpu_s=99, typical_memory_mib=9_999, typical_duration_s=999)
+    assert quoted(busy).typical_nanos == quoted(busy).max_nanos == 92_000_000
+
+
 def test_asking_for_less_holds_less() -> None:
     """10 s CPU, 512 MiB, 30 s: 2 000 000 + 10 x 500 000 + 0.5 x 30 x 250 000 = 10 750 000."""
     found = quoted(TARIFF, cpu_s=10.0, memory_mib="512", duration_s=30, unknown="x")

@@ -78,6 +78,7 @@ def test_other_values_are_no_whole_numbers(value: object, reason: str) -> None:
         ("12e3", Exact(12_000, 1)),
         ("1E+2", Exact(100, 1)),
         ("-0", Exact(0, 1)),
+        ("9007199254740992", Exact(2**53, 1)),
     ],
 )
 def test_decimal_numbers_are_read_without_loss(value: object, exact: Exact) -> None:

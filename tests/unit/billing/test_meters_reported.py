@@ -127,6 +127,12 @@ def test_a_quote_is_what_the_tariff_says() -> None:
     assert tariff.quote(Ask(model=3, max_output_tokens=-1)) == quote
 
 
+def test_a_quote_may_be_nothing() -> None:
+    """Where nothing is held in advance, in credits or in quota."""
+    tariff = ReportedTariff(typical_nanos=0, max_nanos=0, min_units=0, typical_units=0)
+    assert tariff.quote(Ask()) == Quote(0, 0, 0, 0, 0, 1, {})
+
+
 def test_a_markup_below_one_is_marked() -> None:
     """Selling at nine tenths of the cost is for a person to see."""
     found = cost_of(replace(TARIFF, markup_ppm=900_000), "0.000001")

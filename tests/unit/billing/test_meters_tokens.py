@@ -271,6 +271,16 @@ def test_a_cut_stream_with_usage_is_not_estimated() -> None:
     assert TARIFF.cost(BASIS, cut) == TARIFF.cost(BASIS, USAGE)
 
 
+def test_only_the_missing_count_is_estimated() -> None:
+    """2 000 tokens of input are named, 401 bytes came: 2 000 x 150 + 3 x 600, times 2."""
+    named = Usage(input_tokens=2_000, response_bytes=401, cut_short=True)
+    found = cost_of(TARIFF, BASIS, named)
+    assert (found.price_nanos, found.review) == (603_600, "estimated_from_bytes")
+    silent = Usage(output_tokens=3, cut_short=True)
+    found = cost_of(TARIFF, BASIS, silent)
+    assert (found.price_nanos, found.review) == (303_600, "estimated_from_bytes")
+
+
 def test_an_estimate_below_cost_carries_both_reasons() -> None:
     """Two things to look at are both said."""
     found = cost_of(tariff_of(replace(MODEL, own=rates(1))), BASIS, Usage(cut_short=True))
