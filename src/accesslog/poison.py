@@ -40,7 +40,8 @@ class _Stuck(Exception):
 class _Try:
     """One pass over a batch: whether anything was settled, and what could not be."""
 
-    def __init__(self) -> None:
+    def __init__(self, commit: Commit) -> None:
+        self.commit = commit
         self.succeeded = False
         self.poison: list[Poison] = []
 
@@ -52,28 +53,26 @@ class _Try:
 
 
 class Isolator:
-    """Settles batches through ``commit`` and gives back what cannot be settled."""
+    """Settles batches and gives back what cannot be settled."""
 
     def __init__(
         self,
-        commit: Commit,
         *,
         settings: SettleSettings,
         backoff: Backoff,
         metrics: AccessLogMetrics,
         notices: Notices,
     ) -> None:
-        self._commit = commit
         self._settings = settings
         self._backoff = backoff
         self._metrics = metrics
         self._notices = notices
 
-    async def settle(self, batch: Sequence[Priced]) -> list[Poison]:
-        """Settle all that can be; returns when the rest is known to be poison."""
+    async def settle(self, batch: Sequence[Priced], commit: Commit) -> list[Poison]:
+        """Settle all that can be through ``commit``; returns when the rest is known as poison."""
         tries = 0
         while True:
-            attempt = _Try()
+            attempt = _Try(commit)
             try:
                 await self._halve(batch, attempt)
             except _Stuck as stuck:
@@ -85,7 +84,7 @@ class Isolator:
             await self._fail("refused", f"{len(batch)} entries: {attempt.poison[0].fault!r}")
 
     async def _halve(self, batch: Sequence[Priced], attempt: _Try) -> None:
-        fault = await self._try_until_answered(batch)
+        fault = await self._try_until_answered(batch, attempt.commit)
         if fault is None:
             attempt.succeeded = True
         elif len(batch) > 1:
@@ -97,11 +96,13 @@ class Isolator:
             if not attempt.succeeded and len(attempt.poison) >= self._settings.systemic_entries:
                 raise _Stuck(repr(fault)) from fault
 
-    async def _try_until_answered(self, batch: Sequence[Priced]) -> Exception | None:
+    async def _try_until_answered(
+        self, batch: Sequence[Priced], commit: Commit
+    ) -> Exception | None:
         """The fault of a batch that was refused; waits while the store does not answer."""
         while True:
             try:
-                await self._commit(batch)
+                await commit(batch)
             except Unavailable as fault:
                 await self._fail(fault_class(fault), str(fault))
             except Exception as fault:  # noqa: BLE001 - whatever it is, it is told and isolated

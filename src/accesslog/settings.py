@@ -125,15 +125,18 @@ class ServerSettings:
     entry may come on top, so 80 MiB. ``max_streams``: one per Envoy worker thread; 1 000 is far
     above any fleet of one sink. ``chunk_entries``: entries that are parsed and spooled before other
     tasks may run, so that health checks are answered while a large message is taken in (500, about
-    5 ms). ``drain_notice_s``: how long health says NOT_SERVING before streams are ended, so that
-    Envoy's checks (every 0.1 s) have seen it. ``drain_idle_s``: a stream is ended right after its
-    next message, because then Envoy has just emptied its buffer; or after so long without one.
+    5 ms). ``keepalive_s``: how often a silent connection is probed, so that a dead peer's stream
+    ends within a minute. ``health_interval_s``: how often health follows the spool, as often as
+    Envoy asks. ``drain_notice_s``: how long health says NOT_SERVING before streams are ended, so
+    that Envoy's checks (every 0.1 s) have seen it. ``drain_idle_s``: a stream is ended right after
+    its next message, because then Envoy has just emptied its buffer; or after so long without one.
     """
 
     max_message_bytes: int = 80 * MIB
     max_streams: int = 1_000
     chunk_entries: int = 500
     keepalive_s: int = 30
+    health_interval_s: float = 0.1
     drain_notice_s: float = 0.5
     drain_idle_s: float = 1.0
 
@@ -142,13 +145,13 @@ class ServerSettings:
 class ReplaySettings:
     """Reading log files.
 
-    ``batch_entries``: entries of one transaction. ``max_line_bytes``: a longer line is garbage
-    (1 MiB; a ticket has at most 16 KiB). ``trial_lines``: when none of the first 100 lines is an
-    entry, the file is no log of ours. ``reported_lines``: how many bad lines are named one by one.
-    ``bookmarks``: of how many files the place is remembered, the newest first.
+    ``batch_lines``: lines of one transaction and of one report of progress. ``max_line_bytes``: a
+    longer line is garbage (1 MiB; a ticket has at most 16 KiB). ``trial_lines``: when none of the
+    first 100 lines is an entry, the file is no log of ours. ``reported_lines``: how many bad lines
+    are named one by one. ``bookmarks``: of how many files the place is remembered, newest first.
     """
 
-    batch_entries: int = 2_000
+    batch_lines: int = 2_000
     max_line_bytes: int = MIB
     trial_lines: int = 100
     reported_lines: int = 100

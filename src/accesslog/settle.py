@@ -10,6 +10,8 @@ come again: an entry is let go only when this function has returned.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
 
 from accesslog.backoff import Backoff
 from accesslog.faults import fault_class
@@ -21,12 +23,40 @@ from accesslog.poison import Isolator, Poison
 from accesslog.publish import Publisher
 from accesslog.settings import SettleSettings
 from billing.errors import Unavailable
+from billing.ledger import SettledBatch
 from billing.stores.protocol import HotStore, LedgerStore, QuarantineRow
 
 POISON = "cannot_be_settled"
 """The reason of an entry that the ledger refuses by itself; its remark says why."""
 
 MAX_REMARK_CHARS = 1_000
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of entries; ``duplicates`` were settled before."""
+
+    settled: int = 0
+    released: int = 0
+    late: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    quarantined: int = 0
+    charged_nanos: int = 0
+
+    def add(self, batch: SettledBatch) -> None:
+        """Count a committed batch."""
+        self.settled += batch.settled
+        self.released += batch.released
+        self.late += batch.late
+        self.duplicates += batch.duplicates
+        self.conflicts += len(batch.conflicts)
+        self.charged_nanos += batch.charged_nanos
+
+    def merge(self, other: Tally) -> None:
+        """Count what another tally counted."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
 
 class Settler:
@@ -57,30 +87,33 @@ class Settler:
         self._now_us = now_us
         self._now_s = now_s
         self._isolator = Isolator(
-            self._commit, settings=settings, backoff=backoff, metrics=metrics, notices=notices
+            settings=settings, backoff=backoff, metrics=metrics, notices=notices
         )
 
-    async def settle(self, judged: Judged) -> None:
+    async def settle(self, judged: Judged) -> Tally:
         """Settle, extend and set apart; returns when all of it is in the ledger."""
         self._metrics.judged(judged)
+        tally = Tally()
         poison: list[Poison] = []
-        for distinct in self._rounds(judged.priced):
-            poison += await self._isolator.settle(distinct)
+        for distinct in self._rounds(judged.priced, tally):
+            poison += await self._isolator.settle(distinct, partial(self._commit, tally))
         await self._extend(judged)
-        await self._quarantine([*judged.quarantine, *map(_quarantine_row, poison)])
+        await self._quarantine([*judged.quarantine, *map(_quarantine_row, poison)], tally)
+        return tally
 
-    async def _commit(self, batch: Sequence[Priced]) -> None:
+    async def _commit(self, tally: Tally, batch: Sequence[Priced]) -> None:
         """One transaction, and telling of it."""
         settlements = [priced.settlement for priced in batch]
         began_s = self._now_s()
         settled = await self._ledger.settle(settlements, self._now_us())
         self._metrics.settle_s.observe(self._now_s() - began_s)
         self._metrics.settled(settled, settlements, self._now_us())
+        tally.add(settled)
         for reservation_id in settled.conflicts:
             self._notices.tell("conflict", f"{reservation_id} came again with another content")
         await self._publisher.publish(settled)
 
-    def _rounds(self, priced: Sequence[Priced]) -> Iterator[list[Priced]]:
+    def _rounds(self, priced: Sequence[Priced], tally: Tally) -> Iterator[list[Priced]]:
         """Batches that name each reservation once; the same content twice is a duplicate.
 
         A reservation that comes with two contents is given to the ledger in two batches, so that
@@ -95,6 +128,7 @@ class Settler:
                     continue
                 if first.settlement.content_hash() == item.settlement.content_hash():
                     self._metrics.duplicates.inc()
+                    tally.duplicates += 1
                 else:
                     later.append(item)
             yield list(chosen.values())
@@ -128,11 +162,12 @@ class Settler:
                 self._backoff.reset()
                 return
 
-    async def _quarantine(self, rows: Sequence[QuarantineRow]) -> None:
+    async def _quarantine(self, rows: Sequence[QuarantineRow], tally: Tally) -> None:
         """Keep what cannot be settled for a person."""
         if not rows:
             return
         await self._until_answered(lambda: self._ledger.quarantine(rows))
+        tally.quarantined += len(rows)
         for row in rows:
             self._metrics.quarantined.labels(row.reason).inc()
             self._notices.tell(f"quarantine_{row.reason}", f"reservation {row.reservation_id}")
