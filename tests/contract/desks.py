@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from random import Random
@@ -14,7 +14,7 @@ from random import Random
 import asyncpg
 
 from billing.accounts import Account, NewAccount, Terms
-from billing.stores.postgres_access import PostgresAccess, open_pool
+from billing.stores.postgres_access import Pool, PostgresAccess, open_pool
 from billing.stores.postgres_audit import Actor
 from billing.stores.postgres_catalog import (
     Definitions,
@@ -47,10 +47,11 @@ class Clock:
 
 @dataclass(frozen=True)
 class Office:
-    """A desk with its clock."""
+    """A desk with its clock, over a pool that tests may use for statements of their own."""
 
     desk: Desk
-    clock: Clock = field(default_factory=Clock)
+    clock: Clock
+    pool: Pool
 
     async def account(self, name: str = "acme", *, paid_nanos: int = 0) -> Account:
         """A new account, topped up once if there is something to pay in."""
@@ -97,12 +98,12 @@ def _digest(content: object) -> bytes:
 @asynccontextmanager
 async def open_office(dsn: str, connections: int = 4) -> AsyncIterator[Office]:
     """A desk over the database; keys and tokens come from a seeded source of chance."""
-    access = PostgresAccess(await open_pool(dsn, connections, STATEMENT_S))
+    pool = await open_pool(dsn, connections, STATEMENT_S)
     clock = Clock()
     try:
-        yield Office(Desk(access, clock, new_id, Random(7).choice), clock)
+        yield Office(Desk(PostgresAccess(pool), clock, new_id, Random(7).choice), clock, pool)
     finally:
-        await access.close()
+        await pool.close()
 
 
 @asynccontextmanager
