@@ -128,11 +128,15 @@ class Applied(NamedTuple):
 
 def apply(group: Group, read: Callable[[str], State | None]) -> Applied:
     """Answer every charge of the group, in order, as the group's mode says."""
+    anchored: dict[str, tuple[State, int]] = {}  # written whatever the mode says
     changed: dict[str, tuple[State, int]] = {}
     outcomes = []
     for charge in group.charges:
-        known = changed[charge.key][0] if charge.key in changed else read(charge.key)
+        written = changed.get(charge.key) or anchored.get(charge.key)
+        known = written[0] if written else read(charge.key)
         state = brought_up(charge, known)
+        if known is not None and stepped_back(charge, known):
+            anchored[charge.key] = (state, ttl_ms(charge, state))
         before = after = level(charge, state)
         over = charge.consume != Consume.CORRECTION and before + charge.cost > charge.capacity
         if not over or charge.consume == Consume.ALWAYS:
@@ -142,8 +146,8 @@ def apply(group: Group, read: Callable[[str], State | None]) -> Applied:
                 changed[charge.key] = (taken, ttl_ms(charge, taken))
         outcomes.append(Outcome(over, before, after, *_counts(charge, state)))
     if group.mode == Mode.LOOK or (group.mode == Mode.ALL_OR_NONE and refused(group, outcomes)):
-        return Applied([outcome._replace(after=outcome.before) for outcome in outcomes], {})
-    return Applied(outcomes, changed)
+        return Applied([outcome._replace(after=outcome.before) for outcome in outcomes], anchored)
+    return Applied(outcomes, anchored | changed)
 
 
 def refused(group: Group, outcomes: Sequence[Outcome]) -> bool:
@@ -165,6 +169,15 @@ def brought_up(charge: Charge, state: State | None) -> State:
     if charge.algorithm == Algorithm.SLIDING_WINDOW:
         return _slid(charge, state or (charge.start_us, 0, 0))
     return _drained(charge, state or (0, charge.now_us, charge.scale))
+
+
+def stepped_back(charge: Charge, state: State) -> bool:
+    """Whether the counter is of a time so far ahead that the clock must have been put back. Its new
+    time is then kept even when nothing else is, or it would stand still until the old one."""
+    if charge.algorithm == Algorithm.FIXED_WINDOW:
+        return False
+    at_us = state[0] if charge.algorithm == Algorithm.SLIDING_WINDOW else state[1]
+    return at_us - charge.now_us > STEP_BACK_MAX_US
 
 
 def level(charge: Charge, state: State) -> int:

@@ -17,8 +17,8 @@
 -- Returns  for each charge 5 doubles: over (0 or 1), level before, level after, and a sliding
 --          window's two counts.
 -- Keys hold: a fixed window's count as text; otherwise three doubles: a sliding window's start,
--- current and previous count; a bucket's level, time and scale. Nothing is written when nothing
--- changed. Time in the script is linear in the number of charges.
+-- current and previous count; a bucket's level, time and scale. A request that takes nothing writes
+-- nothing, but for a clock that was put back. Time is linear in the number of charges.
 --
 -- The arithmetic is ratelimit/algorithms.py, line by line; change both or neither.
 local STEP_BACK_MAX_US = 5000000
@@ -69,6 +69,12 @@ local function brought_up(charge, state)
   local elapsed = charge.now - last
   if elapsed < 0 and elapsed >= -STEP_BACK_MAX_US then return {ticks, last, charge.scale} end
   return {max(0, ticks - max(0, elapsed) * charge.drain), charge.now, charge.scale}
+end
+
+local function stepped_back(charge, state)
+  if charge.algorithm == FIXED then return false end
+  local at = charge.algorithm == SLIDING and state[1] or state[2]
+  return at - charge.now > STEP_BACK_MAX_US
 end
 
 local function level(charge, state)
@@ -130,6 +136,10 @@ while at <= size do
     local index = c.key
     local held = read(c)
     local state = brought_up(c, held)
+    if held and stepped_back(c, held) then
+      held = state
+      known[index], written[index], charges_by_key[index] = state, ttl(c, state), c
+    end
     local before = level(c, state)
     local after = before
     local over = c.consume ~= CORRECTION and before + c.cost > c.capacity
