@@ -1,5 +1,6 @@
-"""One behavioural suite over every store of counters: memory, Redis on TCP and on a Unix socket, and a
-Redis Cluster of three masters."""
+"""One behavioural suite over every store of counters: memory, Redis on TCP and on a Unix
+socket, and a Redis Cluster of three masters.
+"""
 
 from __future__ import annotations
 
@@ -212,9 +213,9 @@ async def test_every_store_agrees_with_the_reference_model(
 ) -> None:
     """Whatever is asked, in whatever mode and role, the answers are the slow model's."""
     model, prefix, now_us = ReferenceModel(), next(_names), asking.START_US
-    for step in steps:
-        now_us += step.later_us
-        step = asking.dated(step, now_us)
+    for undated in steps:
+        now_us += undated.later_us
+        step = asking.dated(undated, now_us)
         group = asking.group_of(step, now_us, prefix)
         expected = model.ask(step.asks, step.mode, now_us)
         assert asking.said(group, await store.charge(group)) == expected

@@ -1,5 +1,6 @@
-"""The limits as one would say them, without regard to speed: every hit that was ever counted is kept,
-and each question is answered from all of them anew, in exact fractions."""
+"""The limits as one would say them, without regard to speed: every hit that was ever counted
+is kept, and each question is answered from all of them anew, in exact fractions.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +28,9 @@ class Ask(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What the model answers: whether the hits fit, and how many were used before (which is not asked
-    for a correction)."""
+    """What the model answers: whether the hits fit, and how many were used before (which is
+    not asked for a correction).
+    """
 
     over: bool
     used: int

@@ -249,9 +249,9 @@ def test_the_arithmetic_agrees_with_the_reference_model(steps: list[asking.Step]
     """Whatever is asked, in whatever mode and role, the answers are the slow model's."""
     counters, model = Counters(), ReferenceModel()
     now_us = asking.START_US
-    for step in steps:
-        now_us += step.later_us
-        step = asking.dated(step, now_us)
+    for undated in steps:
+        now_us += undated.later_us
+        step = asking.dated(undated, now_us)
         group = asking.group_of(step, now_us)
         expected = model.ask(step.asks, step.mode, now_us)
         assert asking.said(group, counters.ask(group)) == expected
