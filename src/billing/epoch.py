@@ -78,6 +78,7 @@ class EpochKeeper:
         told, known = await self._server.told_batch(), await self._workers.chain_end()
         if told > known:
             await self._raise(found, f"Redis knows batch {told}, Postgres only {known}")
+        if told != known:
             await self._server.tell_batch(known)
 
     async def run(self) -> None:

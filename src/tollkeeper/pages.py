@@ -1,0 +1,76 @@
+"""What a role shows over HTTP beside its work: ``/metrics``, ``/livez`` and ``/readyz`` with detail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from tollkeeper.addresses import Address
+
+Check = Callable[[], Awaitable[str]]
+"""Says what is wrong, or nothing in an empty text."""
+CHECK_TIMEOUT_S = 2.0
+
+
+def pages(registry: CollectorRegistry, checks: Mapping[str, Check]) -> Starlette:
+    """The pages of one role; ``checks`` are asked at each ``/readyz``, all at once."""
+
+    async def metrics(_request: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def livez(_request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_request: Request) -> Response:
+        found = await asyncio.gather(*(_ask(check) for check in checks.values()))
+        detail = {name: said or "ok" for name, said in zip(checks, found, strict=True)}
+        return JSONResponse(detail, status_code=503 if any(found) else 200)
+
+    return Starlette(
+        routes=[
+            Route("/metrics", metrics),
+            Route("/livez", livez),
+            Route("/readyz", readyz),
+        ]
+    )
+
+
+async def _ask(check: Check) -> str:
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            return await check()
+    except TimeoutError:
+        return f"did not answer within {CHECK_TIMEOUT_S} s"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn inside a role that handles signals itself."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve_http(app: Starlette, address: Address) -> None:
+    """Serve until cancelled; raises ``OSError`` when the address cannot be had."""
+    config = uvicorn.Config(
+        app,
+        host=address.host,
+        port=address.port,
+        uds=address.path or None,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+    )
+    try:
+        await _Server(config).serve()
+    except SystemExit as error:
+        raise OSError(f"cannot listen on {address}; is it taken?") from error

@@ -1,0 +1,95 @@
+"""``tollkeeper serve``: one role, or all of them, until SIGTERM or Ctrl-C.
+
+Each role starts, serves, drains and stops. It listens for its own protocol on one address and shows
+metrics and health on another.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+from prometheus_client import CollectorRegistry
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from billing.catalog import Catalog
+from extauthz.server import AuthorizationServer
+from ratelimit.service import serve as serve_rules
+from ratelimit.settings_values import LaneSettings, RateLimitSettings, RedisSettings
+from tollkeeper.catalog_watch import CatalogWatch
+from tollkeeper.logs import set_up_logs
+from tollkeeper.pages import pages, serve_http
+from tollkeeper.running import run_beside, stop_on_signals
+from tollkeeper.settings import Settings
+from tollkeeper.wiring.accesslog import Offered, open_back_door
+from tollkeeper.wiring.authz import open_front_door
+
+log = structlog.get_logger("serve")
+
+
+def new_registry() -> CollectorRegistry:
+    """Metrics of one process, its own state included."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+async def serve_authz(settings: Settings, worker: int = 0) -> None:
+    """One worker of the front door, on the addresses of its number."""
+    set_up_logs("authz")
+    stop, registry = stop_on_signals(), new_registry()
+    watch = CatalogWatch(settings, registry, with_credentials=True)
+    address = settings.authz_addresses[worker]
+    async with open_front_door(settings, watch.catalog, registry) as door:
+        server = AuthorizationServer(door.handler, door.limits)
+        await server.start(str(address))
+        log.info("serving", address=str(address))
+        metrics = settings.authz_metrics_addresses[worker]
+        page_jobs = serve_http(pages(registry, {"config": watch.readiness}), metrics)
+
+        async def until_drained() -> None:
+            await stop.wait()
+            await server.drain(float(settings.drain_deadline_s))
+
+        await run_beside(until_drained(), (*door.jobs, watch.run(door.desk.offer), page_jobs))
+    log.info("stopped")
+
+
+async def serve_accesslog(settings: Settings) -> None:
+    """The back door: sink, settler, expiry."""
+    set_up_logs("accesslog")
+    stop, registry = stop_on_signals(), new_registry()
+    watch = CatalogWatch(settings, registry, with_credentials=False)
+    offered = Offered(watch.catalog)
+
+    def offer(catalog: Catalog) -> None:
+        offered.catalog = catalog
+
+    async with open_back_door(settings, offered, registry) as service:
+        await service.start(str(settings.accesslog_listen))
+        log.info("serving", address=str(settings.accesslog_listen))
+        shown = pages(registry, {"config": watch.readiness})
+        jobs = (watch.run(offer), serve_http(shown, settings.accesslog_metrics_listen))
+        await run_beside(service.serve(stop), jobs)
+    log.info("stopped")
+
+
+async def serve_ratelimit(rules: Path, own: RateLimitSettings) -> None:
+    """The rate-limit service; needs nothing else of Tollkeeper."""
+    set_up_logs("ratelimit")
+    await serve_rules(own, rules, stop=stop_on_signals(), registry=new_registry())
+
+
+def ratelimit_settings(settings: Settings) -> RateLimitSettings:
+    """The settings of the environment as the rate-limit service takes them."""
+    return RateLimitSettings(
+        listen=str(settings.ratelimit_listen),
+        http_listen=str(settings.ratelimit_metrics_listen),
+        redis=RedisSettings(url=settings.require_ratelimit_redis_url()),
+        lane=LaneSettings(deadline_ms=settings.ratelimit_redis_deadline_ms),
+        drain_deadline_s=float(settings.drain_deadline_s),
+    )

@@ -1,0 +1,141 @@
+"""One worker of the front door, put together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+import uuid_utils
+from prometheus_client import CollectorRegistry
+
+from billing.allowance import Allowance
+from billing.breaker import Breaker
+from billing.catalog import Catalog
+from billing.copier import Copier
+from billing.epoch import EpochKeeper
+from billing.journal import Journal
+from billing.news import News
+from billing.reserver import Reserver
+from billing.reserver_metrics import ReserverMetrics
+from billing.stores.postgres_principals import PostgresPrincipals
+from billing.stores.postgres_truth import PostgresTruth
+from billing.stores.postgres_workers import PostgresWorkers
+from billing.ticket import TicketSeal
+from billing.worker import Worker
+from extauthz.counts import CheckCounts, DirectoryCounts
+from extauthz.desk import Desk
+from extauthz.directory import Directory
+from extauthz.handler import CheckHandler
+from extauthz.limits import CheckLimits, DirectoryLimits
+from extauthz.metrics import DoorCollector
+from tollkeeper.settings import Settings
+from tollkeeper.wiring.servers import Servers, open_servers
+
+log = structlog.get_logger("authz")
+
+
+@dataclass(frozen=True, slots=True)
+class FrontDoor:
+    """A worker that is ready to check; ``jobs`` have to run as long as it serves."""
+
+    handler: CheckHandler
+    desk: Desk
+    limits: CheckLimits
+    jobs: Sequence[Coroutine[Any, Any, None]]
+
+
+@asynccontextmanager
+async def open_front_door(
+    settings: Settings, catalog: Catalog, registry: CollectorRegistry
+) -> AsyncIterator[FrontDoor]:
+    """Build and register a worker; at the end its journal is flushed and it leaves."""
+    worker_id = str(uuid_utils.uuid7())
+    async with open_servers(settings, worker_id) as servers:
+        workers = PostgresWorkers(servers.pool, worker_id, "authz")
+        worker, reserver = _reserver(settings, servers, workers, registry)
+        principals = PostgresPrincipals(servers.pool, servers.dsn, servers.name)
+        counts, known = CheckCounts(), DirectoryCounts()
+        directory = Directory(principals, _directory_limits(settings), known, time.monotonic)
+        registry.register(DoorCollector(counts, known, directory.state))
+        limits = CheckLimits(max_in_flight=settings.check_queue_entries)
+        desk = Desk(
+            catalog=catalog,
+            directory=directory,
+            reserver=reserver,
+            seal=TicketSeal(settings.ticket_secrets),
+            now_s=time.time,
+            new_id=_new_id,
+            limits=limits,
+        )
+        news = News(principals)
+        handler = CheckHandler(desk, limits, counts, time.perf_counter)
+        jobs = (directory.follow(news.changes()), *worker.jobs(news), news.run())
+        await worker.start()
+        try:
+            yield FrontDoor(handler, desk, limits, jobs)
+        finally:
+            await directory.close()
+            await worker.stop()
+
+
+def _reserver(
+    settings: Settings, servers: Servers, workers: PostgresWorkers, registry: CollectorRegistry
+) -> tuple[Worker, Reserver]:
+    report = _reporter()
+    truth = PostgresTruth(servers.pool)
+    journal = Journal(
+        workers, lambda why, row: log.error("not journaled", why=why, request_id=row[0])
+    )
+    epoch = EpochKeeper(workers, servers.hot_server, report)
+    worker = Worker(
+        journal=journal,
+        workers=workers,
+        epoch=epoch,
+        hot=servers.hot,
+        truth=truth,
+        clock=time.time,
+        report=report,
+    )
+    reserver = Reserver(
+        hot=servers.hot,
+        copier=Copier(servers.hot, truth, workers, worker.flush_own, time.time),
+        journal=journal,
+        epoch=epoch,
+        allowance=Allowance(most_nanos=settings.allowance_nanos),
+        breaker=Breaker(time.monotonic),
+        clock=time.time,
+        metrics=ReserverMetrics(registry),
+    )
+    worker.serve(reserver)
+    return worker, reserver
+
+
+def _directory_limits(settings: Settings) -> DirectoryLimits:
+    return DirectoryLimits(
+        max_known=settings.principal_cache_entries,
+        max_unknown=settings.negative_cache_entries,
+        stale_max_s=float(settings.stale_max_s),
+        query_deadline_s=settings.postgres_deadline_ms / 1000 * 0.8,
+        lookup_deadline_s=settings.postgres_deadline_ms / 1000,
+    )
+
+
+def _new_id() -> str:
+    return str(uuid_utils.uuid7())
+
+
+def _reporter() -> Callable[[str], None]:
+    """Log what goes wrong, each text once until another one comes."""
+    last = ""
+
+    def report(text: str) -> None:
+        nonlocal last
+        if text != last:
+            last = text
+            log.warning(text)
+
+    return report
