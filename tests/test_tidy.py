@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,13 @@ def modules(*folders: str) -> list[Path]:
 def parsed(*folders: str) -> Iterator[tuple[Path, ast.Module]]:
     """Every module with its syntax tree."""
     for path in modules(*folders):
-        yield path, ast.parse((ROOT / path).read_text())
+        yield path, tree_of(path)
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """The syntax tree of one module."""
+    return ast.parse((ROOT / path).read_text())
 
 
 def long_functions(tree: ast.AST) -> list[str]:
@@ -110,24 +117,33 @@ def imported(tree: ast.AST) -> set[str]:
 
 
 def idle_tests(tree: ast.AST) -> list[str]:
-    """Tests without a docstring, and tests that assert nothing."""
-    tests = (
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test")
-    )
-    return [f"{test.lineno} {test.name}" for test in tests if not (_says(test) and _asserts(test))]
+    """Tests without a docstring, and tests that assert nothing, themselves or in what they call.
+
+    A function of the same module is looked into; one from elsewhere counts by its name.
+    """
+    functions = [
+        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    asserting: set[str] = set()
+    while found := {f.name for f in functions if _asserts(f, asserting)} - asserting:
+        asserting |= found
+    return [
+        f"{function.lineno} {function.name}"
+        for function in functions
+        if function.name.startswith("test")
+        and not (function.name in asserting and ast.get_docstring(function))
+    ]
 
 
-def _says(test: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    return ast.get_docstring(test) is not None
-
-
-def _asserts(test: ast.AST) -> bool:
-    inner = list(ast.walk(test))
-    called = (ast.unparse(node.func) for node in inner if isinstance(node, ast.Call))
-    return any(isinstance(node, ast.Assert) for node in inner) or any(
-        ASSERTING_CALLS.search(name.rpartition(".")[2]) for name in called
+def _asserts(function: ast.AST, asserting: set[str]) -> bool:
+    inner = list(ast.walk(function))
+    called = {
+        ast.unparse(node.func).rpartition(".")[2] for node in inner if isinstance(node, ast.Call)
+    }
+    return (
+        any(isinstance(node, ast.Assert) for node in inner)
+        or any(ASSERTING_CALLS.search(name) for name in called)
+        or not asserting.isdisjoint(called)
     )
 
 
@@ -211,6 +227,11 @@ def test_envoys_folder_is_no_package() -> None:
         (environment_reads, "import os\nos.environ['A']", "settings.a"),
         (environment_reads, "from os import getenv", "from os import path"),
         (idle_tests, 'def test_a():\n    """Says."""\n    run()', "def other(): pass"),
+        (
+            idle_tests,
+            'def test_a():\n    """Says."""\n    run()\ndef run(): go()',
+            'def test_a():\n    """Says."""\n    run()\ndef run(): go()\ndef go(): assert x',
+        ),
         (idle_tests, "def test_a():\n    assert x", 'def test_a():\n    """Says."""\n    assert x'),
         (imported, "from redis.asyncio import Redis", "from .redis import Redis"),
     ],
