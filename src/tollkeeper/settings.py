@@ -107,8 +107,10 @@ class Settings(BaseSettings):
     envoy_admin_listen: Listen | None = Field(
         None, description="Envoy's admin interface; overrides gateway.admin_listen of the file."
     )
-    envoy_access_log_file: Path | None = Field(
-        None, description="Envoy's JSON access log, for replay; home/access.log by default."
+    envoy_access_log_file: Path = Field(
+        Path("/dev/stdout"),
+        description="Envoy's JSON access log, for replay; its output by default, which containers "
+        "keep. Its folder must be there when Envoy starts.",
     )
     upstream_urls: dict[str, str] = Field(
         default_factory=dict,
@@ -229,11 +231,6 @@ class Settings(BaseSettings):
     def authz_metrics_addresses(self) -> tuple[Address, ...]:
         """Where each worker of authorization serves its metrics."""
         return for_workers(self.authz_metrics_listen, self.authz_workers)
-
-    @property
-    def access_log_path(self) -> Path:
-        """Envoy's JSON access log."""
-        return self.envoy_access_log_file or self.home / "access.log"
 
     @property
     def ticket_secrets(self) -> tuple[bytes, ...]:

@@ -28,8 +28,20 @@ def _route(config: Config, route: RouteModel) -> Iterator[Problem]:
     yield from _price(config, route) if route.charged else _free(route)
     if route.shape == "jsonrpc" and route.match.method not in {None, "POST"}:
         yield Problem(("match", "method"), "JSON-RPC is asked by POST")
+    yield from _open(config, route)
     if route.token_limit is not None and route.meter not in _COUNTS_TOKENS:
         yield Problem(("token_limit",), f"the meter {route.meter} counts no tokens; remove it")
+
+
+def _open(config: Config, route: RouteModel) -> Iterator[Problem]:
+    """Authorization adds the credential and takes the client's key away; nobody else does."""
+    upstream = config.upstreams.get(route.upstream)
+    if route.failure.authorization == "open" and upstream and upstream.credential is not None:
+        yield Problem(
+            ("failure", "authorization"),
+            f"unchecked requests would reach {route.upstream} with the client's key in the place "
+            "of its credential; write closed",
+        )
 
 
 def _price(config: Config, route: RouteModel) -> Iterator[Problem]:

@@ -6,7 +6,9 @@ between sections are checked in :mod:`tollkeeper.config.crosscheck`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -21,6 +23,17 @@ from tollkeeper.config.tariffs import PriceVersionModel
 Owner = Literal["platform", "customer"]
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 RateLimiting = Literal["service", "inline", "off"]
+Answer = Literal["closed", "open"]
+UsageField = Literal["reported_cost", "cpu_ms", "memory_mib", "input_tokens", "output_tokens"]
+"""What a response header may say (:class:`billing.meters.values.Usage`)."""
+
+USAGE_HEADERS: Mapping[str, UsageField] = MappingProxyType(
+    {
+        "x-litellm-response-cost": "reported_cost",
+        "x-tool-cpu-ms": "cpu_ms",
+        "x-tool-memory-mib": "memory_mib",
+    }
+)
 
 Milliseconds = Annotated[int, Field(ge=1, le=600_000)]
 Count = Annotated[int, Field(ge=1, le=MAX_COUNTED)]
@@ -33,15 +46,16 @@ class GatewayModel(Model):
     """Envoy itself: where it listens, how long it waits for us, how much it keeps."""
 
     listen: Listen = Address("127.0.0.1", 10000)
+    max_connections: Annotated[int, Field(ge=1, le=10_000_000)] = 50_000
     admin_listen: Listen = Address("127.0.0.1", 9901)
     trusted_hops: Annotated[int, Field(ge=0, le=16)] = 0
     authz_timeout_ms: Milliseconds = 1_000
     ratelimit_timeout_ms: Milliseconds = 100
-    failure_mode_allow: bool = False
     ratelimit_failure_mode_deny: bool = False
     response_buffer_bytes: Annotated[int, Field(ge=64 << 10, le=1 << 30)] = 16 << 20
     sse_max_event_bytes: Annotated[int, Field(ge=8 << 10, le=10 << 20)] = 1 << 20
     stream_log_interval_s: Annotated[int, Field(ge=1, le=600)] = 5
+    usage_headers: dict[HeaderName, UsageField] = Field(default_factory=lambda: {**USAGE_HEADERS})
     access_log_flush_ms: Milliseconds = 200
     access_log_buffer_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 30)] = 64 << 20
 
@@ -71,6 +85,7 @@ class UpstreamModel(Model):
     credential: CredentialModel | None = None
     connect_timeout_ms: Milliseconds = 1_000
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    idle_timeout_s: Annotated[int, Field(ge=1, le=3_600)] = 30
     ca_file: FilePath | None = None
     http2: bool = False
 
@@ -94,13 +109,14 @@ class MatchModel(Model):
 class TokenLimitModel(Model):
     """Tokens counted by the rate-limit service once the answer is complete."""
 
-    domain: Name = "tollkeeper_tokens"
+    domain: Name = "tokens"
     count: Literal["total_tokens", "prompt_tokens", "completion_tokens"] = "total_tokens"
 
 
 class FailureModel(Model):
-    """What a route does while a part of ours is away."""
+    """What a route does while a part of ours is away; ``authorization`` is Envoy's own answer."""
 
+    authorization: Answer = "closed"
     redis: Posture = "allowance"
     postgres: Posture = "allowance"
 

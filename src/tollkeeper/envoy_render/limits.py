@@ -1,0 +1,99 @@
+"""Rate limits: requests before they pass, tokens once their number is known.
+
+The limit itself comes with the check's answer (``limit`` in its metadata), as an override that only
+a route's own ``rate_limits`` can carry; ``apply_on_stream_done`` works only in a filter's own
+configuration of a route. So a route that limits both has two filters, each with one of the two.
+"""
+
+from __future__ import annotations
+
+from tollkeeper.config.schema import Config, GatewayModel, RouteModel, TokenLimitModel
+from tollkeeper.envoy_render.vocabulary import (
+    COUNTED_LIMIT,
+    RATELIMIT,
+    RATELIMIT_CLUSTER,
+    TICKET_NAMESPACE,
+    USAGE_NAMESPACE,
+    Rendered,
+    extension,
+    grpc_service,
+    metadata_key,
+    seconds,
+    typed,
+)
+
+_FILTER = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"
+_COUNTED = {
+    "total_tokens": "total_tokens",
+    "prompt_tokens": "input_tokens",
+    "completion_tokens": "output_tokens",
+}
+
+
+def limit_filters(config: Config) -> list[Rendered]:
+    """The limit on requests; the one on tokens only where a route has it."""
+    gateway = config.gateway
+    filters = [extension(RATELIMIT, _FILTER, _settings(gateway, config.ratelimit.domain))]
+    domains = [r.token_limit.domain for r in config.routes.values() if r.token_limit is not None]
+    if domains:
+        tokens = extension(COUNTED_LIMIT, _FILTER, _settings(gateway, domains[0]))
+        filters.append({**tokens, "disabled": True})
+    return filters
+
+
+def limits_of(route: RouteModel) -> Rendered:
+    """The request limit of one route, as a field of its ``route``."""
+    if route.ratelimit != "service":
+        return {}
+    actions = [_from_ticket("account"), _from_ticket("profile"), _from_ticket("burst", True)]
+    override = {"metadata_key": metadata_key(TICKET_NAMESPACE, ["limit"])}
+    return {"rate_limits": [{"actions": actions, "limit": {"dynamic_metadata": override}}]}
+
+
+def token_limit_of(route: RouteModel) -> Rendered:
+    """The token limit of one route, as its ``typed_per_filter_config``.
+
+    Before the request it asks without counting, so that an account over its limit is refused; when
+    the answer is complete it counts what was used.
+    """
+    if route.token_limit is None:
+        return {}
+    actions = [_from_ticket("account")]
+    limits = [
+        {"actions": actions, "hits_addend": {"number": 0}},
+        {
+            "actions": actions,
+            "apply_on_stream_done": True,
+            "hits_addend": {"format": _count(route.token_limit)},
+        },
+    ]
+    fields = {"domain": route.token_limit.domain, "rate_limits": limits}
+    return {COUNTED_LIMIT: typed(f"{_FILTER}PerRoute", fields)}
+
+
+def _count(limit: TokenLimitModel) -> str:
+    return f"%DYNAMIC_METADATA({USAGE_NAMESPACE}:{_COUNTED[limit.count]})%"
+
+
+def _settings(gateway: GatewayModel, domain: str) -> Rendered:
+    return {
+        "domain": domain,
+        "timeout": seconds(gateway.ratelimit_timeout_ms),
+        "failure_mode_deny": gateway.ratelimit_failure_mode_deny,
+        "status_on_error": {"code": "ServiceUnavailable"},
+        "enable_x_ratelimit_headers": "DRAFT_VERSION_03",
+        "disable_x_envoy_ratelimited_header": True,
+        "rate_limit_service": {
+            "transport_api_version": "V3",
+            "grpc_service": grpc_service(RATELIMIT_CLUSTER, gateway.ratelimit_timeout_ms),
+        },
+    }
+
+
+def _from_ticket(name: str, skip_if_absent: bool = False) -> Rendered:
+    """A descriptor's entry; without the value there is no descriptor, or only no such entry."""
+    entry: Rendered = {
+        "descriptor_key": name,
+        "metadata_key": metadata_key(TICKET_NAMESPACE, [name]),
+    }
+    return {"metadata": entry | ({"skip_if_absent": True} if skip_if_absent else {})}
