@@ -10,7 +10,8 @@ COPY src src
 RUN pip install --no-deps --no-build-isolation --editable .
 
 FROM python:3.11-slim
-RUN useradd --uid 10001 --create-home --home-dir /var/lib/tollkeeper tollkeeper
+RUN groupadd --gid 10001 tollkeeper && useradd --uid 10001 --gid 10001 \
+    --create-home --home-dir /var/lib/tollkeeper tollkeeper
 WORKDIR /app
 COPY --from=build /app /app
 COPY migrations migrations

@@ -49,7 +49,7 @@ def test_every_role_is_a_service_that_is_watched(compose: dict[str, Any]) -> Non
             "condition": "service_completed_successfully"
         }
     unwatched = {name for name, service in services.items() if "healthcheck" not in service}
-    assert unwatched == {"migrate"}
+    assert unwatched == {"migrate", "render"}
 
 
 def test_only_loopback_is_published(compose: dict[str, Any]) -> None:
