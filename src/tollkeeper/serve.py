@@ -15,14 +15,16 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from billing.catalog import Catalog
+from billing.errors import ConfigError
 from extauthz.server import AuthorizationServer
 from ratelimit.service import serve as serve_rules
 from ratelimit.settings_values import LaneSettings, RateLimitSettings, RedisSettings
 from tollkeeper.catalog_watch import CatalogWatch
+from tollkeeper.config import load_config
 from tollkeeper.logs import set_up_logs
 from tollkeeper.pages import pages, serve_http
-from tollkeeper.running import run_beside, stop_on_signals
-from tollkeeper.settings import Settings
+from tollkeeper.running import run, run_beside, stop_on_signals
+from tollkeeper.settings import Settings, load_settings
 from tollkeeper.wiring.accesslog import Offered, open_back_door
 from tollkeeper.wiring.authz import open_front_door
 
@@ -93,3 +95,23 @@ def ratelimit_settings(settings: Settings) -> RateLimitSettings:
         lane=LaneSettings(deadline_ms=settings.ratelimit_redis_deadline_ms),
         drain_deadline_s=float(settings.drain_deadline_s),
     )
+
+
+def serve(role: str, settings: Settings, worker: int = 0) -> None:
+    """Run one role in this process until it is told to stop."""
+    match role:
+        case "authz":
+            run(serve_authz(settings, worker))
+        case "accesslog":
+            run(serve_accesslog(settings))
+        case "ratelimit":
+            config = load_config(settings.config_file, settings)
+            run(serve_ratelimit(config.ratelimit.directory, ratelimit_settings(settings)))
+        case _:
+            raise ConfigError(f"no role {role!r}; roles are authz, ratelimit and accesslog")
+
+
+if __name__ == "__main__":
+    import sys
+
+    serve(sys.argv[1], load_settings(), int(sys.argv[2]) if len(sys.argv) > 2 else 0)

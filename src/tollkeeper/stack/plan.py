@@ -1,0 +1,90 @@
+"""Where everything of a stack is: ports, secrets and the environment of its processes."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from devstack import free_port
+from tollkeeper.addresses import Address
+from tollkeeper.settings import ENV_PREFIX, Settings, load_settings
+
+LOOPBACK = "127.0.0.1"
+EXAMPLE_UPSTREAM = "example"
+EXAMPLE_CREDENTIAL = "sk-example-upstream-credential"
+"""What the example upstream's routes carry instead of the client's key; it guards nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class StackOptions:
+    """``authz_workers``: processes of the front door. ``redis_cluster``: three masters instead of one
+    Redis for the hot copy. ``settings``: further settings, by field name."""
+
+    authz_workers: int = 1
+    redis_cluster: bool = False
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StackPlan:
+    """Settings of the stack, and the same as environment variables for its processes."""
+
+    settings: Settings
+    env: dict[str, str]
+
+
+def read_ticket_secret(home: Path) -> Path:
+    """The file of the stack's ticket secret; made once, readable by its owner only."""
+    path = home.absolute() / "secrets" / "ticket"
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(32))
+    return path
+
+
+def plan_stack(
+    base: Settings, options: StackOptions, *, postgres_dsn: str, redis_url: str, rates_url: str
+) -> StackPlan:
+    """Settings for all processes: what is set stays, every other port is a free one."""
+    workers = options.authz_workers
+    fields: dict[str, object] = {
+        "config_file": str(base.config_file.absolute()),
+        "home": str(base.home.absolute()),
+        "postgres_dsn": postgres_dsn,
+        "redis_url": redis_url,
+        "ratelimit_redis_url": rates_url,
+        "authz_workers": workers,
+        "authz_listen": ",".join(_free() for _ in range(workers)),
+        "authz_metrics_listen": ",".join(_free() for _ in range(workers)),
+        "ratelimit_listen": _free(),
+        "ratelimit_metrics_listen": _free(),
+        "accesslog_listen": _free(),
+        "accesslog_metrics_listen": _free(),
+        "admin_listen": _free(),
+        "gateway_listen": _given(base.gateway_listen),
+        "envoy_admin_listen": _given(base.envoy_admin_listen),
+        "envoy_access_log_file": str(base.home.absolute() / "access.log"),
+        "upstream_urls": base.upstream_urls or {EXAMPLE_UPSTREAM: f"http://{_free()}"},
+    }
+    if base.ticket_secret is None:
+        fields["ticket_secret_file"] = str(read_ticket_secret(base.home))
+    fields.update(options.settings)
+    env = {ENV_PREFIX + name.upper(): _text(value) for name, value in fields.items()}
+    env["EXAMPLE_API_KEY"] = EXAMPLE_CREDENTIAL
+    return StackPlan(load_settings(**fields), env)
+
+
+def _free() -> str:
+    return f"{LOOPBACK}:{free_port()}"
+
+
+def _given(address: Address | None) -> str:
+    return _free() if address is None else str(address)
+
+
+def _text(value: object) -> str:
+    return json.dumps(value) if isinstance(value, dict) else str(value)
+

@@ -1,0 +1,271 @@
+"""Starting, watching and stopping the parts of a stack.
+
+The order is that of who needs whom: Postgres and Redis, the database's schema and prices, our roles,
+the example upstream, Envoy. What the settings name as running already is used and not started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from billing.errors import TollkeeperError
+from billing.stores.postgres_audit import Actor
+from devstack import Envoy, Part, PartFailed, Postgres, Redis, RedisCluster
+from devstack.part import Report, silent
+from tollkeeper.addresses import Address
+from tollkeeper.config import Config, load_config
+from tollkeeper.envoy_render import render_bootstrap, to_yaml
+from tollkeeper.migrate import migrate
+from tollkeeper.operations.catalog import apply_catalog
+from tollkeeper.operations.desk import open_desk
+from tollkeeper.settings import Settings
+from tollkeeper.stack.plan import EXAMPLE_UPSTREAM, StackOptions, StackPlan, plan_stack
+from tollkeeper.stack.roles import RolePart
+
+CLUSTER_SCHEME = "redis+cluster://"
+READY_S = 20.0
+RESTART_PAUSE_S = 0.3
+STACK_FILE = "stack.json"
+ACTOR = Actor("tollkeeper up", "cli")
+
+
+class Stack:
+    """``async with Stack(settings)``: everything answers inside, and is gone after.
+
+    ``report`` is told each step in a short line.
+    """
+
+    def __init__(
+        self,
+        base: Settings,
+        options: StackOptions | None = None,
+        report: Report = silent,
+    ) -> None:
+        self._base = base
+        self.options = options or StackOptions()
+        self._report = report
+        self.home = base.home.absolute()
+        self.parts: dict[str, Part] = {}
+        self._clusters: list[RedisCluster] = []
+        self._exits = AsyncExitStack()
+        self._plan: StackPlan | None = None
+
+    @property
+    def plan(self) -> StackPlan:
+        """Settings and environment of the running stack."""
+        assert self._plan is not None, "the stack was started"
+        return self._plan
+
+    @property
+    def settings(self) -> Settings:
+        return self.plan.settings
+
+    @property
+    def config(self) -> Config:
+        """The configuration as it stands in its file now."""
+        return load_config(self.settings.config_file, self.settings)
+
+    @property
+    def gateway_url(self) -> str:
+        """Where clients go."""
+        listen = self.settings.gateway_listen
+        assert listen is not None, "a stack always chooses it"
+        return f"http://{listen}"
+
+    async def __aenter__(self) -> Self:
+        self.home.mkdir(parents=True, exist_ok=True)
+        try:
+            await self._start()
+        except BaseException:
+            await self._exits.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        (self.home / STACK_FILE).unlink(missing_ok=True)
+        await self._exits.aclose()
+
+    async def _start(self) -> None:
+        dsn = await self._postgres()
+        redis_url, rates_url = await self._redis()
+        self._plan = plan_stack(
+            self._base, self.options, postgres_dsn=dsn, redis_url=redis_url, rates_url=rates_url
+        )
+        await self._prepare_database()
+        await asyncio.gather(*(self._run(part) for part in (*self._roles(), *self._upstream())))
+        await self._envoy()
+        await self._until_it_answers()
+        self.write_stack_file()
+
+    async def _postgres(self) -> str:
+        if self._base.postgres_dsn is not None:
+            return self._base.require_postgres_dsn()
+        server = Postgres(self.home / "postgres", max_connections=200, report=self._report)
+        await self._run(server)
+        return server.dsn()
+
+    async def _redis(self) -> tuple[str, str]:
+        """The hot copy's Redis and the rate limits'."""
+        if self._base.redis_url is not None:
+            return self._base.require_redis_url(), self._base.require_ratelimit_redis_url()
+        server = Redis(self.home / "redis", report=self._report)
+        await self._run(server)
+        if not self.options.redis_cluster:
+            return server.url, server.url
+        cluster = RedisCluster(self.home / "redis-cluster", report=self._report)
+        await self._exits.enter_async_context(cluster)
+        return cluster.url.replace("redis://", CLUSTER_SCHEME).removesuffix("/0"), server.url
+
+    async def _prepare_database(self) -> None:
+        dsn = self.settings.require_postgres_dsn()
+        applied = await migrate(dsn)
+        self._report(f"migrations: {len(applied)} applied")
+        async with open_desk(dsn) as desk, desk.act(ACTOR, "apply configuration") as act:
+            await apply_catalog(act, self.config)
+
+    def _roles(self) -> list[RolePart]:
+        settings = self.settings
+        authz = [
+            self._role(
+                "authz" if worker == 0 else f"authz-{worker}",
+                ("authz", str(worker)),
+                settings.authz_addresses[worker],
+                settings.authz_metrics_addresses[worker],
+            )
+            for worker in range(settings.authz_workers)
+        ]
+        return [
+            *authz,
+            self._role(
+                "ratelimit",
+                ("ratelimit",),
+                settings.ratelimit_listen,
+                settings.ratelimit_metrics_listen,
+            ),
+            self._role(
+                "accesslog",
+                ("accesslog",),
+                settings.accesslog_listen,
+                settings.accesslog_metrics_listen,
+            ),
+        ]
+
+    def _role(self, name: str, args: tuple[str, ...], listen: Address, health: Address) -> RolePart:
+        return RolePart(
+            name,
+            self.home / "logs",
+            ("tollkeeper.serve", *args),
+            self.plan.env,
+            listen=str(listen),
+            ready_url=f"http://{health}/readyz",
+            report=self._report,
+        )
+
+    def _upstream(self) -> list[RolePart]:
+        """The example upstream, where the configuration has one and nobody runs it elsewhere."""
+        if EXAMPLE_UPSTREAM not in self.config.upstreams or self._base.upstream_urls:
+            return []
+        url = self.settings.upstream_urls[EXAMPLE_UPSTREAM]
+        listen = url.removeprefix("http://")
+        return [
+            RolePart(
+                "upstream",
+                self.home / "logs",
+                ("devstack.upstream", "--listen", listen),
+                {},
+                listen=listen,
+                ready_url=f"{url}/_seen",
+                report=self._report,
+            )
+        ]
+
+    async def _envoy(self) -> None:
+        bootstrap = self.home / "envoy.yaml"
+        bootstrap.write_text(to_yaml(render_bootstrap(self.config, self.settings)))
+        admin = self.settings.envoy_admin_listen
+        assert admin is not None, "a stack always chooses it"
+        await self._run(Envoy(self.home / "logs", bootstrap, admin.port, report=self._report))
+
+    async def _run(self, part: Part) -> None:
+        await part.start()
+        self.parts[part.name] = part
+        self._exits.push_async_callback(part.stop)
+
+    async def _until_it_answers(self) -> None:
+        """The gateway answers, and not with 503: its clusters are healthy."""
+        async with asyncio.timeout(READY_S), httpx.AsyncClient(timeout=2.0) as client:
+            while True:
+                try:
+                    answer = await client.get(f"{self.gateway_url}/flat/ping")
+                except httpx.HTTPError:
+                    answer = None
+                if answer is not None and answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                    return
+                await asyncio.sleep(0.05)
+
+    def describe(self) -> dict[str, Any]:
+        """The content of ``stack.json``: addresses and process ids, no secrets of ours."""
+        settings = self.settings
+        health = (
+            *settings.authz_metrics_addresses,
+            settings.ratelimit_metrics_listen,
+            settings.accesslog_metrics_listen,
+        )
+        return {
+            "gateway": self.gateway_url,
+            "admin": f"http://{settings.admin_listen}",
+            "authz": str(settings.authz_addresses[0]),
+            "ratelimit": str(settings.ratelimit_listen),
+            "accesslog": str(settings.accesslog_listen),
+            "envoy_admin": f"http://{settings.envoy_admin_listen}",
+            "postgres": settings.require_postgres_dsn(),
+            "redis": settings.require_redis_url(),
+            "upstream": next(iter(settings.upstream_urls.values()), ""),
+            "access_log": str(settings.envoy_access_log_file),
+            "metrics": [f"http://{address}/metrics" for address in health],
+            "pids": {name: part.pid for name, part in self.parts.items()},
+        }
+
+    def write_stack_file(self) -> None:
+        """Tell other programs where everything is; whole or not at all, for its owner only."""
+        path = self.home / STACK_FILE
+        fresh = path.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(json.dumps(self.describe(), indent=2) + "\n")
+        fresh.replace(path)
+
+    async def watch(self, on_restart: Callable[[str], None] = lambda _: None) -> None:
+        """Start every part anew that ends by itself, for ever."""
+        async with asyncio.TaskGroup() as watchers:
+            for part in self.parts.values():
+                watchers.create_task(self._watch(part, on_restart))
+
+    async def _watch(self, part: Part, on_restart: Callable[[str], None]) -> None:
+        while True:
+            ended = await part.wait()
+            self._report(f"{ended}; starting it again")
+            await asyncio.sleep(RESTART_PAUSE_S)
+            try:
+                await part.start()
+            except PartFailed as error:
+                raise TollkeeperError(str(error)) from error
+            self.write_stack_file()
+            on_restart(part.name)
+
+
+def stack_file(home: Path) -> Path:
+    """Where a running stack of that data directory describes itself."""
+    return home / STACK_FILE
