@@ -1,0 +1,81 @@
+"""One check, from bytes to bytes, whatever carries them.
+
+``grpc.aio`` (:mod:`extauthz.server`) and an Envoy that hosts Python serve the same handler. Faults
+are caught here, once: a check that cannot be decided ends as :class:`CheckFailed` with a status
+that makes Envoy apply the failure mode of its configuration.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Literal
+
+from extauthz.authorize import authorize
+from extauthz.counts import ALLOWED, UNKNOWN_ROUTE, CheckCounts
+from extauthz.decision import Allowed, Refused
+from extauthz.desk import Desk
+from extauthz.limits import CheckLimits
+from extauthz.request import NotACheck, read_check
+from extauthz.response import write_allowed, write_refused
+
+logger = logging.getLogger(__name__)
+
+FailureCode = Literal["INVALID_ARGUMENT", "UNAVAILABLE"]
+
+
+class CheckFailed(Exception):
+    """No decision. ``code`` is a gRPC status by name: never ``UNKNOWN``, which Envoy lets pass."""
+
+    def __init__(self, code: FailureCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class CheckHandler:
+    """Serves checks at one desk. ``clock_s`` measures how long they take."""
+
+    def __init__(
+        self, desk: Desk, limits: CheckLimits, counts: CheckCounts, clock_s: Callable[[], float]
+    ) -> None:
+        self._desk = desk
+        self._limits = limits
+        self._counts = counts
+        self._clock_s = clock_s
+
+    async def check(self, wire: bytes) -> bytes:
+        """A serialised ``CheckRequest`` in, a serialised ``CheckResponse`` out; or CheckFailed."""
+        counts = self._counts
+        if counts.in_flight >= self._limits.max_in_flight:
+            counts.faults["overloaded"] += 1
+            raise CheckFailed("UNAVAILABLE", "too many checks at once")
+        counts.in_flight += 1
+        try:
+            return await self._answer(wire)
+        except NotACheck as error:
+            counts.faults["not_a_check"] += 1
+            raise CheckFailed("INVALID_ARGUMENT", "not a CheckRequest") from error
+        except Exception as error:
+            counts.faults["fault"] += 1
+            logger.exception("a check failed")
+            raise CheckFailed("UNAVAILABLE", "the check failed") from error
+        finally:
+            counts.in_flight -= 1
+
+    async def _answer(self, wire: bytes) -> bytes:
+        began_s = self._clock_s()
+        desk = self._desk
+        facts = read_check(wire)
+        request_id = desk.new_id()
+        answer = await authorize(desk, facts, request_id)
+        route = desk.catalog.routes.get(facts.route)
+        name = UNKNOWN_ROUTE if route is None else route.name
+        if isinstance(answer, Allowed):
+            written, code = write_allowed(answer), ALLOWED
+        else:
+            shape = "json" if route is None else route.shape
+            refused = Refused(request_id, answer, shape, facts)
+            written, code = write_refused(refused, desk.catalog.action_url), answer.kind.code
+        self._counts.decided(name, code, self._clock_s() - began_s)
+        return written
