@@ -40,7 +40,7 @@ from billing.subscriptions import Principal, Subscription
 from billing.ticket import TicketSeal
 from envoyapi.auth_v3_pb2 import CheckRequest, CheckResponse
 from extauthz.counts import CheckCounts, DirectoryCounts
-from extauthz.desk import Desk
+from extauthz.door import Door
 from extauthz.directory import Directory
 from extauthz.handler import CheckHandler
 from extauthz.limits import CheckLimits, DirectoryLimits
@@ -169,10 +169,10 @@ def envoy_request(route: str, key: str) -> CheckRequest:
 
 
 def make_handler(store: PrincipalStore, limits: DirectoryLimits) -> tuple[CheckHandler, Directory]:
-    """A desk with everything real but the reserver."""
+    """A door with everything real but the reserver."""
     directory = Directory(store, limits, DirectoryCounts(), time.monotonic)
     directory.tell(LISTENING)
-    desk = Desk(
+    door = Door(
         catalog=catalog(),
         directory=directory,
         reserver=Purse(),
@@ -181,7 +181,7 @@ def make_handler(store: PrincipalStore, limits: DirectoryLimits) -> tuple[CheckH
         new_id=lambda: str(uuid_utils.uuid7()),
         limits=CheckLimits(),
     )
-    return CheckHandler(desk, CheckLimits(), CheckCounts(), time.perf_counter), directory
+    return CheckHandler(door, CheckLimits(), CheckCounts(), time.perf_counter), directory
 
 
 async def time_checks(

@@ -14,7 +14,7 @@ from billing.subscriptions import judge_key
 from billing.ticket import MAX_TICKET_CHARS
 from extauthz.ask import read_ask
 from extauthz.decision import Allowed
-from extauthz.desk import Desk
+from extauthz.door import Door
 from extauthz.facts import Facts
 from extauthz.paperwork import draw_up
 from extauthz.shortage import explain
@@ -29,11 +29,11 @@ TOO_MUCH = refuse("body_too_large", "the request names more than a ticket can ho
 
 # Every branch of the door stands here on purpose: one function, read from top to bottom.
 async def authorize(  # noqa: PLR0911, PLR0912
-    desk: Desk, facts: Facts, request_id: str
+    door: Door, facts: Facts, request_id: str
 ) -> Allowed | Refusal:
     """Decide one check; a refusal is a value, a fault of ours an exception."""
-    now_s = desk.now_s()
-    route = desk.catalog.routes.get(facts.route)
+    now_s = door.now_s()
+    route = door.catalog.routes.get(facts.route)
     if route is None:
         return refuse("unknown_route", "its name is not in the configuration")
 
@@ -41,11 +41,11 @@ async def authorize(  # noqa: PLR0911, PLR0912
     if isinstance(facts.key, Refusal):
         return facts.key
     key_hash = hash_key(facts.key)
-    caller = desk.directory.recall(key_hash)
+    caller = door.directory.recall(key_hash)
     if caller is None:
         if not is_well_formed(facts.key):
             return MALFORMED
-        caller = await desk.directory.find(key_hash)
+        caller = await door.directory.find(key_hash)
     if isinstance(caller, Refusal):
         return caller
     if caller.stale and route.postgres_posture == "closed":
@@ -57,8 +57,8 @@ async def authorize(  # noqa: PLR0911, PLR0912
     if refusal := judge_access(caller.principal, route):
         return refusal
     terms = caller.terms.get(route.name)
-    if terms is None or terms.edition != desk.edition or now_s >= terms.period_end_s:
-        agreed = agree(desk.catalog, desk.edition, route, caller.principal, now_s)
+    if terms is None or terms.edition != door.edition or now_s >= terms.period_end_s:
+        agreed = agree(door.catalog, door.edition, route, caller.principal, now_s)
         if isinstance(agreed, Refusal):
             return agreed
         terms = caller.terms[route.name] = agreed
@@ -69,7 +69,7 @@ async def authorize(  # noqa: PLR0911, PLR0912
     ask = read_ask(route, facts)
     if isinstance(ask, Refusal):
         return ask
-    price = desk.catalog.prices.at(now_s)
+    price = door.catalog.prices.at(now_s)
     if price is None or route.tariff not in price.tariffs:
         return NO_PRICE
     quote = price.tariffs[route.tariff].quote(ask)
@@ -79,11 +79,11 @@ async def authorize(  # noqa: PLR0911, PLR0912
         return refusal
 
     # Hold it. The ticket is written first: what could never be settled must not be held.
-    hold, row, ticket = draw_up(desk.seal, terms, quote, price.version, request_id, now_s)
+    hold, row, ticket = draw_up(door.seal, terms, quote, price.version, request_id, now_s)
     if len(ticket) > MAX_TICKET_CHARS:
         return TOO_MUCH
     try:
-        admission = await desk.deadline.keep(desk.reserver.reserve(hold, row, route.redis_posture))
+        admission = await door.deadline.keep(door.reserver.reserve(hold, row, route.redis_posture))
     except TimeoutError:
         return TOO_LATE
     if isinstance(admission, Admitted):

@@ -14,7 +14,7 @@ from typing import Literal
 from extauthz.authorize import authorize
 from extauthz.counts import ALLOWED, UNKNOWN_ROUTE, CheckCounts
 from extauthz.decision import Allowed, Refused
-from extauthz.desk import Desk
+from extauthz.door import Door
 from extauthz.limits import CheckLimits
 from extauthz.request import NotACheck, read_check
 from extauthz.response import write_allowed, write_refused
@@ -34,12 +34,12 @@ class CheckFailed(Exception):
 
 
 class CheckHandler:
-    """Serves checks at one desk. ``clock_s`` measures how long they take."""
+    """Serves checks at one door. ``clock_s`` measures how long they take."""
 
     def __init__(
-        self, desk: Desk, limits: CheckLimits, counts: CheckCounts, clock_s: Callable[[], float]
+        self, door: Door, limits: CheckLimits, counts: CheckCounts, clock_s: Callable[[], float]
     ) -> None:
-        self._desk = desk
+        self._door = door
         self._limits = limits
         self._counts = counts
         self._clock_s = clock_s
@@ -65,17 +65,17 @@ class CheckHandler:
 
     async def _answer(self, wire: bytes) -> bytes:
         began_s = self._clock_s()
-        desk = self._desk
+        door = self._door
         facts = read_check(wire)
-        request_id = desk.new_id()
-        answer = await authorize(desk, facts, request_id)
-        route = desk.catalog.routes.get(facts.route)
+        request_id = door.new_id()
+        answer = await authorize(door, facts, request_id)
+        route = door.catalog.routes.get(facts.route)
         name = UNKNOWN_ROUTE if route is None else route.name
         if isinstance(answer, Allowed):
             written, code = write_allowed(answer), ALLOWED
         else:
             shape = "json" if route is None else route.shape
             refused = Refused(request_id, answer, shape, facts)
-            written, code = write_refused(refused, desk.catalog.action_url), answer.kind.code
+            written, code = write_refused(refused, door.catalog.action_url), answer.kind.code
         self._counts.decided(name, code, self._clock_s() - began_s)
         return written

@@ -24,7 +24,7 @@ class Reserver(Protocol):
         """
 
 
-class Desk:
+class Door:
     """The collaborators of one worker's checks.
 
     ``now_s`` is Unix time, ``new_id`` makes a UUIDv7 as text. ``catalog`` is replaced as a whole by
