@@ -1,0 +1,156 @@
+"""``tollkeeper ledger check``: proves the eight invariants of the contract, or names a broken row.
+
+Everything in Postgres is read in one snapshot, so traffic does not disturb the check. It goes on
+from the last batch that was found in order, or begins at the first when asked for the whole. What
+breaks an invariant does not stop the check: each invariant has its own verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from billing.stores import postgres_check as store
+from billing.stores.postgres_access import Connection
+from billing.stores.postgres_check import Broken, Checked, Totals
+from tollkeeper.ledger_chain_check import ChainWalk, chain_proofs, walk_chain
+from tollkeeper.ledger_hot_check import Hot, prove_hot
+from tollkeeper.ledger_report import LedgerReport, Progress, Proof
+from tollkeeper.operations.desk import Desk, View
+
+GRACE = timedelta(seconds=60)
+"""How long after its lifetime a reservation may wait to be expired: twelve rounds of the sink."""
+
+NOT_BROKEN = ("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckAsk:
+    """How to check. ``whole`` begins at the first batch.
+
+    ``allowance_nanos`` is what the workers together may have admitted of one account while Redis
+    was away (the setting, times the workers). ``hot`` is the hot copy, if there is one to compare.
+    """
+
+    whole: bool = False
+    allowance_nanos: int = 0
+    grace: timedelta = GRACE
+    hot: Hot | None = None
+
+
+async def check_ledger(desk: Desk, ask: CheckAsk, progress: Progress) -> LedgerReport:
+    """Prove the invariants; when all hold, the next check goes on from here."""
+    async with desk.view("ledger check") as view:
+        connection = view.connection
+        since = store.NOTHING_CHECKED if ask.whole else await store.last_check(connection)
+        walk = await walk_chain(connection, since, await store.chain_end(connection), progress)
+        shapes, chained = chain_proofs(walk)
+        proofs = (
+            shapes,
+            await _prove_replay(connection, since, walk.summed(), progress),
+            await _prove_causes(connection, since, progress),
+            await _prove_unchangeable(connection, progress),
+            await _prove_ends(view, since, ask.grace, progress),
+            await _prove_cover(connection, ask.allowance_nanos, progress),
+            await prove_hot(connection, ask.hot, progress),
+            chained,
+        )
+    report = LedgerReport(since.batch_id, walk.batch_id, proofs)
+    if report.first_broken is None and walk.batch_id > since.batch_id:
+        await _keep(desk, walk, whole=ask.whole)
+    return report
+
+
+async def _keep(desk: Desk, walk: ChainWalk, *, whole: bool) -> None:
+    async with desk.access.writing("ledger check") as connection:
+        checked = Checked(walk.batch_id, walk.hash, walk.summed())
+        await store.keep_check(connection, checked, desk.now(), whole=whole)
+
+
+async def _prove_replay(
+    connection: Connection, since: Checked, moved: Totals, progress: Progress
+) -> Proof:
+    """Invariant 2. The totals of all accounts also find a balance that no new batch touched."""
+    progress("balances and usage", 0, 0)
+    balances, accounts = await store.ledger_totals(connection)
+    touched = since.batch_id
+    if {code: sums for code, sums in balances.items() if any(sums)} != moved:
+        touched = 0  # look at every account, to name the one
+    broken = await _first(
+        connection,
+        ("balance", touched),
+        ("daily", since.batch_id),
+        ("period", since.batch_id),
+    )
+    return Proof(2, f"{accounts} ledger accounts", *broken)
+
+
+async def _prove_causes(connection: Connection, since: Checked, progress: Progress) -> Proof:
+    """Invariant 3."""
+    progress("settlements and orders", 0, 0)
+    broken = await _first(
+        connection,
+        ("uniqueness",),
+        ("settled_twice", since.batch_id),
+        ("event_money", since.batch_id),
+        ("cause", since.batch_id),
+        ("order",),
+    )
+    conflicts = await store.count_conflicts(connection)
+    told = f"{conflicts} entries came again with another content (tollkeeper quarantine)"
+    return Proof(3, "", broken[0], broken[1], (told,) if conflicts else ())
+
+
+async def _prove_unchangeable(connection: Connection, progress: Progress) -> Proof:
+    """Invariant 4."""
+    progress("triggers and privileges", 0, 0)
+    broken = await _first(connection, ("trigger",), ("privilege",))
+    return Proof(4, "8 triggers, 4 tables", *broken)
+
+
+async def _prove_ends(view: View, since: Checked, grace: timedelta, progress: Progress) -> Proof:
+    """Invariant 5. Counting every state takes a look at every reservation: only for the whole."""
+    progress("reservations", 0, 0)
+    statements: list[tuple[Any, ...]] = [
+        ("end_of_event", since.batch_id),
+        ("overdue", view.now - grace),
+    ]
+    checked = ""
+    if since.batch_id == 0:
+        statements.append(("end",))
+        states = await store.count_states(view.connection)
+        parts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        checked = f"{sum(states.values())} admitted = {parts or 'none'}"
+    return Proof(5, checked, *await _first(view.connection, *statements))
+
+
+async def _prove_cover(connection: Connection, allowance_nanos: int, progress: Progress) -> Proof:
+    """Invariant 6, as of now. A balance may sink after an admission; that is told, not broken."""
+    progress("cover of reservations", 0, 0)
+    uncovered = await store.uncovered_accounts(connection)
+    for account in uncovered:
+        if account.excess_nanos > account.explained_nanos + allowance_nanos:
+            return Proof(
+                6,
+                f"{len(uncovered)} accounts beyond their balance",
+                f"account {account.account_id}",
+                f"holds {account.held_nanos} of posted {account.posted_nanos} and overdraft "
+                f"{account.overdraft_nanos}; {account.explained_nanos} came afterwards",
+            )
+    notices = tuple(
+        f"account {account.account_id} holds {account.excess_nanos} nano-USD more than it has, "
+        "by what was charged after the admissions"
+        for account in uncovered[:10]
+    )
+    return Proof(6, f"{len(uncovered)} accounts beyond their balance", notices=notices)
+
+
+async def _first(connection: Connection, *statements: Sequence[Any]) -> Broken | tuple[str, str]:
+    """What the first of the statements that finds anything finds."""
+    for name, *args in statements:
+        broken = await store.first_broken(connection, name, *args)
+        if broken is not None:
+            return broken
+    return NOT_BROKEN

@@ -1,0 +1,195 @@
+"""Invariant 7 of the ledger check: the hot copy against Postgres, in memory and in a real Redis."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+
+from billing.accounts import Account
+from billing.ledger import Settlement
+from billing.reservations import Budget, Hold, Publication, Used
+from billing.stores.memory import MemoryHotStore
+from billing.stores.postgres_truth import PostgresTruth
+from billing.stores.protocol import Absent, HotStore
+from billing.stores.redis_client import connect
+from billing.stores.redis_hot import RedisHotStore
+from tests.contract.desks import ANNA, Office, open_office
+from tests.contract.paid_work import PaidWork
+from tollkeeper.ledger_check import CheckAsk, check_ledger
+from tollkeeper.ledger_hot_check import Hot
+from tollkeeper.ledger_report import Proof
+from tollkeeper.operations import orders
+
+EPOCH = 1
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A database and the hot copy of one account in it."""
+
+    office: Office
+    work: PaidWork
+    copies: HotStore
+    truth: PostgresTruth
+    account: Account
+
+    async def build(self) -> None:
+        """Load the copy from what Postgres says."""
+        asked = Hold(self.account.id, self.account.id, 0, 0)
+        (absent,) = await self.copies.admit(EPOCH, [asked])
+        assert isinstance(absent, Absent)
+        truths = await self.truth.truth([self.account.id], self.now_s())
+        assert await self.copies.load(EPOCH, [(absent.token, truths[self.account.id])]) == [True]
+
+    async def hold(self, request: Settlement, *budgets: Budget) -> None:
+        """Hold a request in the copy alone."""
+        held = Hold(request.reservation_id, self.account.id, 100, request.expires_s, budgets)
+        await self.copies.admit(EPOCH, [held])
+
+    async def publish(self) -> None:
+        """Tell the copy what Postgres says now."""
+        found = (await self.truth.truth([self.account.id], self.now_s()))[self.account.id]
+        said = Publication(
+            found.account_id,
+            found.posted_nanos,
+            found.overdraft_nanos,
+            found.version,
+            tuple(found.used),
+        )
+        await self.copies.publish([said])
+
+    async def prove(self, between: Callable[[], Awaitable[None]] | None = None) -> Proof:
+        """The proof of invariant 7; ``between`` runs where the check waits between two looks."""
+
+        async def pause(_seconds_s: float) -> None:
+            if between is not None:
+                await between()
+
+        hot = Hot(self.copies, self.truth, self.now_s, pause)
+        ask = CheckAsk(whole=True, hot=hot)
+        report = await check_ledger(self.office.desk, ask, lambda *_: None)
+        return report.proofs[6]
+
+    def now_s(self) -> float:
+        return self.office.clock.now.timestamp()
+
+
+@pytest.fixture(params=["memory", "redis"])
+def copies_place(request: pytest.FixtureRequest) -> str:
+    """The URL of the hot copy, empty for memory."""
+    return "" if request.param == "memory" else request.getfixturevalue("redis_url")
+
+
+@pytest.fixture
+async def copies(copies_place: str) -> AsyncIterator[HotStore]:
+    """An empty hot copy."""
+    tokens = (f"token-{number}" for number in itertools.count())
+    if not copies_place:
+        yield MemoryHotStore(lambda: 0.0, lambda: next(tokens))
+        return
+    client = connect(copies_place, 5.0)
+    yield RedisHotStore(client, lambda: next(tokens), 5.0)
+    await client.aclose()
+
+
+@pytest.fixture
+async def pair(database: str, copies: HotStore) -> AsyncIterator[Pair]:
+    """An account with a subscription, a settled and a pending request, and its copy."""
+    async with open_office(database) as office:
+        await office.sells("llm")
+        account = await office.account(paid_nanos=1000)
+        await office.subscribes(account)
+        work = PaidWork(office)
+        await work.settle(work.request(account, 40))
+        await work.admit(work.request(account, 0))
+        pair = Pair(office, work, copies, PostgresTruth(office.pool), account)
+        await pair.build()
+        yield pair
+
+
+async def test_equal_copy_holds(pair: Pair) -> None:
+    """A copy that was built from Postgres equals it, budgets and live reservations included."""
+    proof = await pair.prove()
+    assert (proof.holds, proof.checked) == (True, "1 copies")
+
+
+async def test_extended_reservation_is_the_same(pair: Pair) -> None:
+    """The end of a reservation's life may differ for a moment; what it holds may not."""
+    (pending, _), *_ = (await pair.truth.truth([pair.account.id], 0))[pair.account.id].pending
+    await pair.copies.extend([(pair.account.id, pending, 2_000_000_000)])
+    assert (await pair.prove()).holds
+
+
+async def test_lost_publication_is_found(pair: Pair) -> None:
+    """A balance that Redis was never told of breaks the invariant."""
+    async with pair.office.desk.act(ANNA, "test") as act:
+        await orders.topup(act, pair.account.id, 5, "more")
+    proof = await pair.prove()
+    assert proof.broken_row == f"account {pair.account.id}"
+    assert proof.broken_how == "posted_nanos is 960 in Redis and 965 in Postgres"
+
+
+async def test_publication_under_way_is_waited_for(pair: Pair) -> None:
+    """A difference that is gone at the next look breaks nothing."""
+    async with pair.office.desk.act(ANNA, "test") as act:
+        await orders.topup(act, pair.account.id, 5, "more")
+    assert (await pair.prove(between=pair.publish)).holds
+
+
+async def test_leaked_hold_is_found(pair: Pair) -> None:
+    """A reservation that lives in Redis alone would refuse good requests for ever."""
+    leaked = pair.work.request(pair.account, 0)
+    await pair.hold(leaked)
+    proof = await pair.prove()
+    assert f"reservation {leaked.reservation_id} lives in Redis" in proof.broken_how
+
+
+async def test_forgotten_hold_is_found(pair: Pair) -> None:
+    """A pending reservation that Redis does not hold would let the account overspend."""
+    forgotten = pair.work.request(pair.account, 0)
+    await pair.work.admit(forgotten)
+    proof = await pair.prove()
+    assert f"reservation {forgotten.reservation_id} is pending in Postgres" in proof.broken_how
+
+
+async def test_hold_of_another_amount_is_found(pair: Pair) -> None:
+    """The same reservation holds the same on both sides."""
+    request = pair.work.request(pair.account, 0)
+    await pair.work.admit(request)
+    await pair.hold(request, Budget("flight:llm", 0, 10, 1))
+    proof = await pair.prove()
+    assert f"reservation {request.reservation_id} holds" in proof.broken_how
+
+
+async def test_wrong_quota_is_found(pair: Pair) -> None:
+    """What was used of the period is the same on both sides."""
+    found = (await pair.truth.truth([pair.account.id], pair.now_s()))[pair.account.id]
+    units = next(used for used in found.used if used.name == "units:llm")
+    wrong = Used(units.name, units.window_s, units.used + 1)
+    await pair.copies.publish(
+        [
+            Publication(
+                found.account_id,
+                found.posted_nanos,
+                found.overdraft_nanos,
+                found.version,
+                (wrong,),
+            )
+        ]
+    )
+    proof = await pair.prove()
+    assert proof.broken_how == "used of units:llm is 4 in Redis and 3 in Postgres"
+
+
+async def test_traffic_that_never_rests_breaks_nothing(pair: Pair) -> None:
+    """Differences that are others at each look are traffic, not damage."""
+
+    async def settle_one() -> None:
+        await pair.work.settle(pair.work.request(pair.account, 1))
+
+    async with pair.office.desk.act(ANNA, "test") as act:
+        await orders.topup(act, pair.account.id, 5, "more")
+    assert (await pair.prove(between=settle_one)).holds
