@@ -129,12 +129,12 @@ class _Reader:
             if self._nodes == MAX_NODES + 1:
                 self._refuse(node, key, f"more than {MAX_NODES} values; aliases count each time")
             return None
-        if isinstance(node, MappingNode):
+        tag = str(node.tag).removeprefix(_TAGS)
+        if isinstance(node, MappingNode) and tag == "map":
             return self._mapping(node, key)
-        if isinstance(node, SequenceNode):
+        if isinstance(node, SequenceNode) and tag == "seq":
             return [self.value_of(child, (*key, i)) for i, child in enumerate(node.value)]
-        assert isinstance(node, ScalarNode), "YAML has three kinds of nodes"
-        return self._scalar(node, key)
+        return self._scalar(node, tag, key)
 
     def _mapping(self, node: MappingNode, key: Key) -> dict[str, object]:
         values: dict[str, object] = {}
@@ -150,10 +150,10 @@ class _Reader:
             values[name] = self.value_of(value_node, (*key, name))
         return values
 
-    def _scalar(self, node: ScalarNode, key: Key) -> object:
+    def _scalar(self, node: Node, tag: str, key: Key) -> object:
         """Text, whole numbers and booleans; a number with a point stays the text that it is."""
         text = str(node.value)
-        match str(node.tag).removeprefix(_TAGS):
+        match tag:
             case "null":
                 return None
             case "bool":
@@ -164,7 +164,7 @@ class _Reader:
                 self._refuse(node, key, f"{text} is no number that we read; write decimal digits")
             case "str" | "float" | "timestamp":
                 return text
-            case tag:
+            case _:
                 self._refuse(node, key, f"the tag {tag} is not known here; remove it")
         return None
 

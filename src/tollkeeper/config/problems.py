@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 from tollkeeper.config.document import Document, Key, Problem
 from tollkeeper.config.schema import Config
 
-_KEY_MARK = "[key]"
 _SENTENCES = {
     "missing": "is missing; add it",
     "string_type": "must be text; put it in quotes",
@@ -31,8 +30,8 @@ def problems_of(document: Document, error: ValidationError) -> list[Problem]:
 
 
 def _problem(document: Document, finding: Any) -> Problem:
-    key = _key_in(document.value, finding["loc"])
     kind = finding["type"]
+    key = _key_in(document.value, finding["loc"], missing=kind == "missing")
     if kind == "extra_forbidden":
         return Problem(key, _unknown_key(str(key[-1])))
     if kind == "union_tag_not_found":
@@ -50,21 +49,20 @@ def _echo(document: Document, finding: Any) -> bool:
     if finding["type"] != "too_short":
         return False
     value = document.value
-    for part in _key_in(document.value, finding["loc"]):
+    for part in _key_in(document.value, finding["loc"], missing=False):
         value = cast("dict[object, object]", value)[part]
     return bool(value)
 
 
-def _key_in(value: object, loc: tuple[str | int, ...]) -> Key:
+def _key_in(value: object, loc: tuple[str | int, ...], *, missing: bool) -> Key:
     """Where a finding stands in the file: pydantic also names the members of unions on its way."""
     key: Key = ()
     for i, part in enumerate(loc):
-        last = i == len(loc) - 1
         if isinstance(value, dict) and part in value:
             value = cast("dict[object, object]", value)[part]
         elif isinstance(value, list) and isinstance(part, int):
             value = value[part]
-        elif not last or part == _KEY_MARK:
+        elif not missing or i < len(loc) - 1:
             continue
         key = (*key, part)
     return key
