@@ -86,10 +86,11 @@ class Limit:
         self, key: str, cost: int, times: tuple[int, int], role: Role, consume: Consume
     ) -> Charge:
         now_us, counted_us = times
+        per_second = self.unit is Unit.SECOND
         if self.algorithm is Algorithm.TOKEN_BUCKET:
             return Charge(
                 key, self.algorithm, role, consume, cost, self.capacity, now_us, counted_us,
-                0, 0, 0, self.scale, self.drain, self.unit.length_us // 1000,
+                0, 0, 0, self.scale, self.drain, self.unit.length_us // 1000, per_second,
             )  # fmt: skip
         start_us, end_us, previous_us = self.window(now_us)
         length_us = end_us - start_us
@@ -102,7 +103,7 @@ class Limit:
             ttl_ms = max(0, end_us - now_us) // 1000 + 1000
         return Charge(
             key, self.algorithm, role, consume, cost, self.capacity, now_us, counted_us,
-            start_us, previous_us, length_us, 1, 0, ttl_ms,
+            start_us, previous_us, length_us, 1, 0, ttl_ms, per_second,
         )  # fmt: skip
 
 

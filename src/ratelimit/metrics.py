@@ -72,6 +72,10 @@ class Metrics(Collector):
         self._values += 1
         return self.rule(domain, label)
 
+    def per_rule(self) -> Sequence[tuple[tuple[str, str], RuleCounts]]:
+        """The counts of every rule by domain and label."""
+        return list(self._rules.items())
+
     def answered(self, duration_s: float) -> None:
         """A request was answered in so long."""
         self._durations[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
@@ -96,7 +100,7 @@ class Metrics(Collector):
             family = CounterMetricFamily(
                 f"{_PREFIX}_rule_{name}_hits", help_text, labels=["domain", "rule"]
             )
-            for (domain, label), counts in list(self._rules.items()):
+            for (domain, label), counts in self.per_rule():
                 family.add_metric([domain, label], getattr(counts, name))
             yield family
 

@@ -78,11 +78,16 @@ def rule_paths(directory: Path) -> Sequence[Path]:
     return [p for p in paths if p.suffix in suffixes and not p.name.startswith(".") and p.is_file()]
 
 
-def load_texts(texts: Mapping[str, str], *, merge_domains: bool = False) -> RuleSet:
+def load_texts(
+    texts: Mapping[str, str],
+    *,
+    merge_domains: bool = False,
+    descriptors_max: int = DESCRIPTORS_MAX,
+) -> RuleSet:
     """The rules of files given as name and text. Raises :class:`RulesRefused`."""
     domains: dict[str, Domain] = {}
     findings: list[Finding] = []
-    room = DESCRIPTORS_MAX
+    room = descriptors_max
     for name, text in texts.items():
         loading = _Loading(YamlFile(name, text), room)
         loading.load(domains, merge_domains=merge_domains)
@@ -144,7 +149,7 @@ class _Loading:
         for item in self.file.items(node, "descriptors"):
             self.room -= 1
             if self.room < 0:
-                self.file.error(item, f"more than {DESCRIPTORS_MAX} descriptors")
+                self.file.error(item, "too many descriptors; aliases count each time")
                 return
             self._descriptor(item, parent, path)
 
