@@ -1,9 +1,9 @@
 """What a worker may admit by itself while the hot copy is away (posture ``allowance``).
 
-Per account: a share of the balance that it last saw, and never more than a fixed amount. With W workers
-and a share of 1/W or less they cannot together pass a balance that was seen by all of them. What was
-admitted so is journaled like any other reservation, and the copies of those accounts are dropped when
-the hot copy is back, so that they are built anew with it.
+Per account: a share of the balance that it last saw, and never more than a fixed amount. With W
+workers and a share of 1/W or less they cannot together pass a balance that was seen by all of
+them. What was admitted so is journaled like any other reservation, and the copies of those
+accounts are dropped when the hot copy is back, so that they are built anew with it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from billing.reservations import CREDITS, Admitted, Hold, Short
 class Allowance:
     """``share`` divides the last known balance, ``most_nanos`` bounds what is left of it.
 
-    ``max_accounts`` bounds the memory of balances: the accounts seen longest ago are forgotten first,
-    and an account without a known balance has no allowance.
+    ``max_accounts`` bounds the memory of balances: the accounts seen longest ago are forgotten
+    first, and an account without a known balance has no allowance.
     """
 
     def __init__(

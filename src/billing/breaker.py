@@ -1,7 +1,7 @@
 """A circuit breaker: after repeated faults nobody waits for a part that is away.
 
-Closed, all calls pass. After ``faults_to_open`` faults in a row it opens, and calls fail at once. Every
-``probe_s`` one call may try; its success closes the breaker.
+Closed, all calls pass. After ``faults_to_open`` faults in a row it opens, and calls fail at once.
+Every ``probe_s`` one call may try; its success closes the breaker.
 """
 
 from __future__ import annotations

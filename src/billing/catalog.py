@@ -1,7 +1,7 @@
 """What is for sale: routes, plans and the price book, compiled once per change of configuration.
 
-These are plain values. ``tollkeeper.config`` reads them from ``tollkeeper.yaml``; the doors only look
-things up here, so a request does no work that a change of configuration could have done.
+These are plain values. ``tollkeeper.config`` reads them from ``tollkeeper.yaml``; the doors only
+look things up here, so a request does no work that a change of configuration could have done.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Credential:
 class Route:
     """One route of the gateway; its ``name`` is all that Envoy has to carry.
 
-    ``lifetime_s`` bounds how long a reservation waits for its access-log entry. ``max_calls`` bounds
-    a JSON-RPC batch, ``max_body_bytes`` a body. ``charged`` is False for self-service routes, which
-    authenticate and hold nothing.
+    ``lifetime_s`` bounds how long a reservation waits for its access-log entry. ``max_calls``
+    bounds a JSON-RPC batch, ``max_body_bytes`` a body. ``charged`` is False for self-service
+    routes, which authenticate and hold nothing.
     """
 
     name: str
@@ -63,7 +63,8 @@ class Route:
 class PriceVersion:
     """One effective-dated version of the price book; never changed once it is in force.
 
-    ``digest`` is the SHA-256 of its canonical text: the same version with another digest is refused.
+    ``digest`` is the SHA-256 of its canonical text: the same version with another digest is
+    refused.
     """
 
     version: str

@@ -36,7 +36,8 @@ class Copier:
     async def copy(self, epoch: int, account_id: str, token: str) -> None:
         """Build the copy of an account under the token that ``Absent`` gave.
 
-        Returns when it was tried; the right may have been lost meanwhile, then the caller asks anew.
+        Returns when it was tried; the right may have been lost meanwhile, then the caller asks
+        anew.
         Raises ``NotFound`` for an account that the ledger does not have.
         """
         known = self._waiting.get(account_id)

@@ -1,8 +1,9 @@
 """The epoch of the hot copy: when all copies are void at once.
 
-Copies are void when Redis is another process than the one they were built in (it may have read an old
-dump), and when Redis has heard of a batch that Postgres does not know (Postgres was restored from a
-backup). Whoever sees it first raises the epoch in Postgres; copies of older epochs count as absent.
+Copies are void when Redis is another process than the one they were built in (it may have read an
+old dump), and when Redis has heard of a batch that Postgres does not know (Postgres was restored
+from a backup). Whoever sees it first raises the epoch in Postgres; copies of older epochs count as
+absent.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The journal: admitted reservations on their way to Postgres, a moment after they were admitted.
 
-The front door does not wait for it. What is in the buffer when the process dies is still held in the
-hot copy and still travels in the ticket; what is journaled can be rebuilt, listed and expired.
+The front door does not wait for it. What is in the buffer when the process dies is still held in
+the hot copy and still travels in the ticket; what is journaled can be rebuilt, listed and expired.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from billing.stores.protocol import WorkerStore
 class JournalLimits:
     """``interval_s``: how long a row waits; short, because a barrier and a list want it soon.
 
-    ``batch_rows``: rows per statement, about 1 MB. ``max_rows``: what may wait while Postgres is away,
-    about 100 MB; beyond it nothing is admitted, because it could not be accounted for.
+    ``batch_rows``: rows per statement, about 1 MB. ``max_rows``: what may wait while Postgres is
+    away, about 100 MB; beyond it nothing is admitted, because it could not be accounted for.
     """
 
     interval_s: float = 0.1
@@ -58,7 +58,8 @@ class Journal:
         self._rows.append(row)
 
     async def flush(self) -> None:
-        """Write all rows that wait now; raises ``StoreUnavailable`` and keeps what was not written."""
+        """Write all rows that wait now; raises ``StoreUnavailable`` and keeps what was not
+        written."""
         async with self._flushing:
             rows, self._rows = self._rows, []
             written = 0

@@ -1,7 +1,8 @@
 """API keys: ``tk_`` + 32 base62 characters + a 6-character checksum.
 
 The checksum (CRC-32 of the 32 characters, in base62) lets a malformed key be refused without a
-look-up. Only the SHA-256 of the whole key is ever stored; the last four characters are kept for people.
+look-up. Only the SHA-256 of the whole key is ever stored; the last four characters are kept for
+people.
 """
 
 from __future__ import annotations

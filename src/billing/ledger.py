@@ -53,7 +53,8 @@ GENESIS = bytes(32)
 class Transfer(NamedTuple):
     """One row of the ledger. ``source_id`` is the reservation or the top-up that caused it.
 
-    ``account_id`` is the customer on whose behalf it is made, also where both sides are the platform's.
+    ``account_id`` is the customer on whose behalf it is made, also where both sides are the
+    platform's.
     ``(account_id, source_id, kind)`` is unique. ``created_us`` is Unix time in microseconds.
     """
 
@@ -93,8 +94,8 @@ class Settlement:
     """One access-log entry, priced: how its reservation ends and what it costs.
 
     ``billed`` is False for an outcome that is released without a charge. ``provider_cost_nanos`` is
-    ``None`` where nobody knows it. ``facts`` is JSON text: what pricing was given. ``record`` is the
-    reservation's hold record. Times are Unix microseconds.
+    ``None`` where nobody knows it. ``facts`` is JSON text: what pricing was given. ``record`` is
+    the reservation's hold record. Times are Unix microseconds.
     """
 
     reservation_id: str
@@ -143,7 +144,8 @@ class Settlement:
 class SettledBatch:
     """What one committed batch did.
 
-    ``conflicts`` are the reservations that came again with another content; they went to quarantine.
+    ``conflicts`` are the reservations that came again with another content; they went to
+    quarantine.
     """
 
     batch_id: int

@@ -1,7 +1,7 @@
 """Plans: what a subscription may do per second, at once, per period and per day.
 
-A plan bounds *how much*; money is bounded by the prepaid balance in any case. ``None`` means that the
-plan sets no such bound.
+A plan bounds *how much*; money is bounded by the prepaid balance in any case. ``None`` means that
+the plan sets no such bound.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ class RefusalKind:
 class Refusal:
     """One refused request: a kind of the table, why in particular, and the numbers that matter.
 
-    ``numbers`` holds integers (nano-USD end in ``_nanos``) or short strings; ``retry_after_s`` is set
-    only where waiting helps.
+    ``numbers`` holds integers (nano-USD end in ``_nanos``) or short strings; ``retry_after_s`` is
+    set only where waiting helps.
     """
 
     kind: RefusalKind

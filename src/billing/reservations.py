@@ -1,8 +1,8 @@
 """Reservations: credits and quota held before a request runs, and ended exactly once after it.
 
 A reservation is *pending* from its admission. Its access-log entry ends it as *settled* (billed) or
-*released* (not billed). When the entry does not come within the lifetime it ends as *expired*, and if
-the entry comes after all it becomes *late*. Whatever else arrives for an ended reservation is a
+*released* (not billed). When the entry does not come within the lifetime it ends as *expired*, and
+if the entry comes after all it becomes *late*. Whatever else arrives for an ended reservation is a
 duplicate and changes nothing. The table says it all; a test walks every pair.
 
 Admission is one step over all *budgets* of a request: the credits of the account, and any number of
@@ -43,8 +43,9 @@ CREDITS = "credits"
 class Budget(NamedTuple):
     """One counted bound of a request.
 
-    ``name`` is ``kind:profile`` with a kind of :data:`BUDGET_KINDS`; ``window_s`` is the start of the
-    window in Unix seconds (0 for a bound without windows); ``amount`` is in the budget's own unit.
+    ``name`` is ``kind:profile`` with a kind of :data:`BUDGET_KINDS`; ``window_s`` is the start of
+    the window in Unix seconds (0 for a bound without windows); ``amount`` is in the budget's own
+    unit.
     """
 
     name: str
@@ -132,8 +133,9 @@ class Admitted:
 class Short:
     """One budget does not cover the request, so nothing at all was held.
 
-    ``budget`` is :data:`CREDITS` or a counted budget's name; ``left`` is what could still be had of it
-    and ``limit`` its bound (for credits both are in nano-USD, ``limit`` being the amount needed).
+    ``budget`` is :data:`CREDITS` or a counted budget's name; ``left`` is what could still be had
+    of it and ``limit`` its bound (for credits both are in nano-USD, ``limit`` being the amount
+    needed).
     """
 
     budget: str

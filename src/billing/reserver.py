@@ -1,8 +1,8 @@
 """Reserving credits: all checks that wait share one round trip to the hot copy.
 
-``reserve`` is the story: ask the hot copy; build the copy where it is absent; where the hot copy does
-not answer, do what the route's posture says. Every admitted reservation is in the journal's buffer
-before its caller hears of it, and the journal is flushed before any copy is built.
+``reserve`` is the story: ask the hot copy; build the copy where it is absent; where the hot copy
+does not answer, do what the route's posture says. Every admitted reservation is in the journal's
+buffer before its caller hears of it, and the journal is flushed before any copy is built.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The ticket: what the front door tells the back door, through Envoy's dynamic metadata.
 
-A ticket is ``1.<payload>.<mac>``: the payload is msgpack in base64url, the MAC a keyed BLAKE2b of 16
-bytes over the text before the last dot (RFC 7693). It carries everything that pricing and settlement
-need, so an access-log entry can be settled by any process, from the stream or from a file, at any time.
+A ticket is ``1.<payload>.<mac>``: the payload is msgpack in base64url, the MAC a keyed BLAKE2b of
+16 bytes over the text before the last dot (RFC 7693). It carries everything that pricing and
+settlement need, so an access-log entry can be settled by any process, from the stream or from a
+file, at any time.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ MAX_TICKET_CHARS = 16_384
 class Ticket(msgspec.Struct, frozen=True, array_like=True):
     """One admitted request.
 
-    ``held_nanos`` is what was reserved, ``quoted_nanos`` the most that was quoted. ``admitted_us`` is
-    Unix time in microseconds. ``hold`` is the reservation's record (:mod:`billing.reservations`) and
-    ``basis`` what the meter needs to price the answer.
+    ``held_nanos`` is what was reserved, ``quoted_nanos`` the most that was quoted. ``admitted_us``
+    is Unix time in microseconds. ``hold`` is the reservation's record
+    (:mod:`billing.reservations`) and ``basis`` what the meter needs to price the answer.
     """
 
     reservation_id: str
@@ -46,7 +47,8 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class Forged:
-    """A text that is no ticket of this installation; ``reason`` is one of a bounded set of words."""
+    """A text that is no ticket of this installation; ``reason`` is one of a bounded set of
+    words."""
 
     reason: str
 

@@ -1,4 +1,5 @@
-"""One worker's part in the common work: heartbeat, journal, barriers, epoch and news of balances."""
+"""One worker's part in the common work: heartbeat, journal, barriers, epoch and news of
+balances."""
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ class Worker:
         await self._epoch.look()
 
     async def stop(self) -> None:
-        """Journal what is left and leave the list; what cannot be written stays held and expires."""
+        """Journal what is left and leave the list; what cannot be written stays held and
+        expires."""
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await self.flush_own()

@@ -1,7 +1,7 @@
 """The configuration in force: read at the start, and taken up again whenever its file changes.
 
-A broken file is refused, reported and counted, and the old one stays in force. A price version that is
-in force is never changed: a file that changes one is broken in that sense.
+A broken file is refused, reported and counted, and the old one stays in force. A price version
+that is in force is never changed: a file that changes one is broken in that sense.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Logs: one JSON object per line on stderr, with the role, and never a key, a body or a credential."""
+"""Logs: one JSON object per line on stderr, with the role, and never a key, a body or a
+credential."""
 
 from __future__ import annotations
 

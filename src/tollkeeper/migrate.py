@@ -1,8 +1,9 @@
 """Migrations: forward only, in order, each in a transaction, under an advisory lock of Postgres.
 
-Safe to run twice and from two machines at once: the second waits for the lock and finds nothing to do.
-A migration whose text changed after it was applied is refused, because no database would then be what
-its files say.
+Safe to run twice and from two machines at once: the second waits for the lock and finds nothing to
+do.
+A migration whose text changed after it was applied is refused, because no database would then be
+what its files say.
 """
 
 from __future__ import annotations

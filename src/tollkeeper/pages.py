@@ -1,4 +1,5 @@
-"""What a role shows over HTTP beside its work: ``/metrics``, ``/livez`` and ``/readyz`` with detail."""
+"""What a role shows over HTTP beside its work: ``/metrics``, ``/livez`` and ``/readyz`` with
+detail."""
 
 from __future__ import annotations
 

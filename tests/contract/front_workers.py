@@ -1,4 +1,5 @@
-"""Workers of the front door without the front door: reserver, journal, epoch and copies, over real stores."""
+"""Workers of the front door without the front door: reserver, journal, epoch and copies, over real
+stores."""
 
 from __future__ import annotations
 
@@ -113,7 +114,8 @@ async def open_account(dsn: str, balance_nanos: int, overdraft_nanos: int = 0) -
     try:
         async with connection.transaction():
             await connection.execute(
-                "INSERT INTO accounts (id, name, overdraft_nanos) VALUES ($1::uuid, $1::uuid::text, $2)",
+                "INSERT INTO accounts (id, name, overdraft_nanos)"
+                " VALUES ($1::uuid, $1::uuid::text, $2)",
                 account,
                 overdraft_nanos,
             )

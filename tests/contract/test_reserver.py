@@ -1,4 +1,5 @@
-"""Reserving over real Postgres and Redis, with several workers and a hot copy that comes and goes."""
+"""Reserving over real Postgres and Redis, with several workers and a hot copy that comes and
+goes."""
 
 from __future__ import annotations
 

@@ -1,1 +1,2 @@
-"""Where billing keeps things: one protocol per port, each with a memory and a real implementation."""
+"""Where billing keeps things: one protocol per port, each with a memory and a real
+implementation."""

@@ -99,7 +99,7 @@ SELECT batch_id, account_ids::text[], ended::text[] FROM unpublished
 WHERE created_at < now() - $1::interval ORDER BY batch_id LIMIT $2
 
 -- name: overdue
-SELECT account_id::text, id::text, profile, route, held_nanos FROM reservations
+SELECT account_id::text, id::text, route, quoted_nanos FROM reservations
 WHERE state = 'pending' AND expires_at <= to_timestamp($1::double precision)
 ORDER BY expires_at LIMIT $2 FOR UPDATE
 

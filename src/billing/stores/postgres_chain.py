@@ -1,7 +1,8 @@
 """Appending to the ledger: every write of money, whoever makes it, goes through these three steps.
 
 ``lock_chain`` makes the caller the only writer until its transaction ends, ``append_batch`` writes
-transfers under the next link of the hash chain, ``post_balances`` moves the balances by the same amounts.
+transfers under the next link of the hash chain, ``post_balances`` moves the balances by the same
+amounts.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ def postgres_faults(what: str) -> Iterator[None]:
     except TRY_AGAIN as error:
         raise StoreUnavailable(f"{what}: {type(error).__name__} {error}") from error
     except asyncpg.InterfaceError as error:
-        # The client's own errors: an argument that cannot be encoded is for ever, the rest (a closed
-        # connection or pool, one that is busy being reset) passes.
+        # The client's own errors: an argument that cannot be encoded is for ever, the rest (a
+        # closed connection or pool, one that is busy being reset) passes.
         if isinstance(error, ValueError):
             raise InvalidInput(f"{what}: {error}") from error
         raise StoreUnavailable(f"{what}: {error}") from error

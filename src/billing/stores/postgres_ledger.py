@@ -1,8 +1,10 @@
-"""The truth about money, in Postgres: settlement, expiry, and the snapshots that the hot copy is built of.
+"""The truth about money, in Postgres: settlement, expiry, and the snapshots that the hot copy is
+built of.
 
-Each write is one transaction that first locks the end of the hash chain. So the ledger has one writer at
-a time, batches have an order, and no two writers can wait for each other. What a batch must tell the hot
-copy is promised in the same transaction (table ``unpublished``) and kept by :meth:`published`.
+Each write is one transaction that first locks the end of the hash chain. So the ledger has one
+writer at a time, batches have an order, and no two writers can wait for each other. What a batch
+must tell the hot copy is promised in the same transaction (table ``unpublished``) and kept by
+:meth:`published`.
 """
 
 from __future__ import annotations
@@ -240,9 +242,9 @@ class PostgresLedger:
             head = await lock_chain(connection)
             overdue = await connection.fetch(SQL["overdue"], now_us / 1_000_000, at_most)
             transfers = [
-                make_transfer(row["account_id"], row["id"], "expiry", row["held_nanos"], now_us)
+                make_transfer(row["account_id"], row["id"], "expiry", row["quoted_nanos"], now_us)
                 for row in overdue
-                if row["held_nanos"] > 0 and self._charges_on_expiry(row["route"])
+                if row["quoted_nanos"] > 0 and self._charges_on_expiry(row["route"])
             ]
             accounts = {row["account_id"] for row in overdue}
             if not accounts:

@@ -29,7 +29,8 @@ _AWAY = Change("lost", detail="away")
 
 
 class PostgresPrincipals:
-    """:class:`billing.stores.protocol.PrincipalStore`: look-ups over a pool, changes by LISTEN/NOTIFY.
+    """:class:`billing.stores.protocol.PrincipalStore`: look-ups over a pool, changes by
+    LISTEN/NOTIFY.
 
     ``application_name`` names the listening session, by which others see that this worker lives.
     """
@@ -51,7 +52,8 @@ class PostgresPrincipals:
         return {row["hash"]: _principal(row) for row in rows}
 
     async def changes(self) -> AsyncIterator[Change]:
-        """What changes from now on; after each loss of the connection first ``lost``, once it is back.
+        """What changes from now on; after each loss of the connection first ``lost``, once it is
+        back.
 
         A ``Change("lost", detail="away")`` comes as soon as the loss is seen.
         """

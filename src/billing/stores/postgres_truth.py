@@ -1,4 +1,5 @@
-"""What Postgres says, for the hot copy: snapshots of accounts, and promises of publication to keep."""
+"""What Postgres says, for the hot copy: snapshots of accounts, and promises of publication to
+keep."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ SQL = load_queries("ledger.sql")
 
 
 class PostgresTruth:
-    """:class:`billing.stores.protocol.TruthStore` over a pool; ``deadline_s`` bounds each statement."""
+    """:class:`billing.stores.protocol.TruthStore` over a pool; ``deadline_s`` bounds each
+    statement."""
 
     def __init__(self, pool: asyncpg.Pool, deadline_s: float = 5.0) -> None:
         self._pool = pool

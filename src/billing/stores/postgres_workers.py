@@ -1,4 +1,5 @@
-"""Workers of the front door in Postgres: their journal, the barrier before a copy is built, the epoch.
+"""Workers of the front door in Postgres: their journal, the barrier before a copy is built, the
+epoch.
 
 A copy of an account may be built only from a snapshot that holds every reservation admitted before.
 Workers journal in batches, a moment after admitting; so whoever builds a copy first asks all live

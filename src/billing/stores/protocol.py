@@ -1,8 +1,8 @@
 """The ports of billing, in domain words. Real implementations: Postgres is the truth, Redis the hot
 copy; memory ones serve unit tests and the model.
 
-Every method may raise :class:`billing.errors.StoreUnavailable` when its server does not answer within
-the deadline that the implementation was given; nothing else escapes.
+Every method may raise :class:`billing.errors.StoreUnavailable` when its server does not answer
+within the deadline that the implementation was given; nothing else escapes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class PrincipalStore(Protocol):
         """The principals of those keys that exist; one query for all of them."""
 
     def changes(self) -> AsyncIterator[Change]:
-        """What changes from now on, until the caller stops; reconnects by itself, telling ``lost``."""
+        """What changes from now on, until the caller stops; reconnects by itself, telling
+        ``lost``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class HotStore(Protocol):
         """Hold all budgets of each request, all or nothing, in one round trip; same order."""
 
     async def load(self, epoch: int, copies: Sequence[tuple[str, Truth]]) -> Sequence[bool]:
-        """Build copies under the tokens that :class:`Absent` gave; False where the right was lost."""
+        """Build copies under the tokens that :class:`Absent` gave; False where the right was
+        lost."""
 
     async def publish(self, publications: Sequence[Publication]) -> None:
         """Tell what Postgres says and which reservations have ended; idempotent, in any order."""
@@ -72,7 +74,8 @@ class HotStore(Protocol):
 
 
 class QuarantineRow(NamedTuple):
-    """An entry that cannot be settled and must not be lost; ``reason`` is of a bounded set of words."""
+    """An entry that cannot be settled and must not be lost; ``reason`` is of a bounded set of
+    words."""
 
     account_id: str | None
     reservation_id: str | None

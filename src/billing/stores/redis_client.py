@@ -1,6 +1,7 @@
 """Clients of Redis: one server or a Cluster, by the address of the settings.
 
-``redis://``, ``rediss://`` and ``unix://`` name one server; ``redis+cluster://`` any node of a Cluster.
+``redis://``, ``rediss://`` and ``unix://`` name one server; ``redis+cluster://`` any node of a
+Cluster.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError  # noqa: A004 - Redis's own, which its pool cleans up after
+from redis.exceptions import ConnectionError  # noqa: A004 - Redis's own: its pool cleans up
 
 CLUSTER_SCHEME = "redis+cluster://"
 
@@ -53,7 +54,8 @@ def connect(
 ) -> RedisClient:
     """A client whose sockets give up after ``deadline_s`` and which never retries by itself.
 
-    Retries belong to the caller: it knows whether asking twice is harmless and how long it may take.
+    Retries belong to the caller: it knows whether asking twice is harmless and how long it may
+    take.
     """
     options: dict[str, Any] = {
         "socket_timeout": deadline_s,

@@ -1,15 +1,15 @@
 """The hot copy in Redis: one hash per account, ``tk:{ACCOUNT}``, changed only by four scripts.
 
 The braces are a hash tag, so all that one script call touches of an account lies in one slot of a
-Redis Cluster. On a single server one call decides all requests that wait together; on a Cluster there
-is one call per account, sent together. The scripts say at their top what they keep and what they expect.
+Redis Cluster. On a single server one call decides all requests that wait together; on a Cluster
+there is one call per account, sent together. The scripts say at their top what they keep and what
+they expect.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, cast
 
@@ -35,13 +35,15 @@ class Script:
         self.text = files("billing.stores").joinpath(name).read_text()
         self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
+    def command(self, keys: Sequence[str], args: Sequence[Any]) -> list[Any]:
+        """The call as a command, for a pipeline."""
+        return ["EVALSHA", self.digest, len(keys), *keys, *args]
+
     async def call(self, client: RedisClient, keys: Sequence[str], args: Sequence[Any]) -> Any:
         try:
-            return await cast(
-                "Awaitable[Any]", client.evalsha(self.digest, len(keys), *keys, *args)
-            )
+            return await client.evalsha(self.digest, len(keys), *keys, *args)
         except NoScriptError:
-            return await cast("Awaitable[Any]", client.eval(self.text, len(keys), *keys, *args))
+            return await client.eval(self.text, len(keys), *keys, *args)
 
 
 def account_key(account_id: str) -> str:
@@ -94,14 +96,18 @@ class RedisHotStore:
     async def drop(self, account_ids: Sequence[str]) -> None:
         """Forget copies, so that the next request of each account builds one from the truth."""
         async with redis_faults("drop", self._deadline_s):
-            await asyncio.gather(*(self._client.delete(account_key(a)) for a in account_ids))
+            pipeline = self._client.pipeline(transaction=False)
+            for account_id in account_ids:
+                pipeline.delete(account_key(account_id))
+            await pipeline.execute()
 
     async def read(self, account_ids: Sequence[str]) -> Mapping[str, Truth]:
         """What the hot copy holds of these accounts, for checks and for people."""
         async with redis_faults("read", self._deadline_s):
-            copies = await asyncio.gather(
-                *(cast("Awaitable[Any]", self._client.hgetall(account_key(a))) for a in account_ids)
-            )
+            pipeline = self._client.pipeline(transaction=False)
+            for account_id in account_ids:
+                pipeline.hgetall(account_key(account_id))
+            copies = await pipeline.execute()
         return {
             account: _truth(account, fields)
             for account, fields in zip(account_ids, copies, strict=True)
@@ -132,20 +138,41 @@ class RedisHotStore:
         for index, (account, _) in enumerate(items):
             groups.setdefault(account, []).append(index)
         calls = [
-            script.call(
-                self._client,
+            script.command(
                 [account_key(account)] * len(places),
                 [*head, *(arg for place in places for arg in items[place][1])],
             )
             for account, places in groups.items()
         ]
         answers: list[Any] = [None] * len(items)
-        for places, found in zip(groups.values(), await asyncio.gather(*calls), strict=True):
-            for place, answer in zip(
-                places, found if isinstance(found, list) else [], strict=False
-            ):
-                answers[place] = answer
+        for places, found in zip(
+            groups.values(), await self._pipelined(script, calls), strict=True
+        ):
+            if isinstance(found, list):
+                for place, answer in zip(places, found, strict=True):
+                    answers[place] = answer
         return answers
+
+    async def _pipelined(self, script: Script, calls: Sequence[Sequence[Any]]) -> list[Any]:
+        """All calls in one pipeline per node; a node that lacks the script is given it first."""
+        found = await self._execute(calls)
+        lacking = [i for i, answer in enumerate(found) if isinstance(answer, NoScriptError)]
+        if lacking:
+            await self._client.script_load(script.text)
+            for i, answer in zip(
+                lacking, await self._execute([calls[i] for i in lacking]), strict=True
+            ):
+                found[i] = answer
+        for answer in found:
+            if isinstance(answer, Exception):
+                raise answer
+        return found
+
+    async def _execute(self, calls: Sequence[Sequence[Any]]) -> list[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        for call in calls:
+            pipeline.execute_command(*call)
+        return await pipeline.execute(raise_on_error=False)
 
 
 def _request(hold: Hold) -> bytes:

@@ -1,4 +1,5 @@
-"""The running Redis, apart from what it holds of accounts: which one it is, and how far it was told."""
+"""The running Redis, apart from what it holds of accounts: which one it is, and how far it was
+told."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ HEAD_KEY = "tk:head"
 
 
 class RedisServer:
-    """:class:`billing.epoch.HotServer`; ``client`` is unguarded, ``guard`` is that of the hot store."""
+    """:class:`billing.epoch.HotServer`; ``client`` is unguarded, ``guard`` is that of the hot
+    store."""
 
     def __init__(self, client: RedisClient, guard: IdentityGuard, deadline_s: float = 1.0) -> None:
         self._client = client

@@ -1,4 +1,5 @@
-"""What one settled batch writes, as columns for ``unnest``: pure, and the same for every ledger store."""
+"""What one settled batch writes, as columns for ``unnest``: pure, and the same for every ledger
+store."""
 
 from __future__ import annotations
 
@@ -130,7 +131,8 @@ def event_line(row: SettledRow, now_us: int) -> bytes:
 def make_transfers(
     rows: Sequence[SettledRow], expiry_charges: Mapping[str, int], now_us: int
 ) -> list[Transfer]:
-    """The transfers of a batch: price, provider's cost, and expiry charges given back to late ones."""
+    """The transfers of a batch: price, provider's cost, and expiry charges given back to late
+    ones."""
     transfers = []
     for row in rows:
         s = row.settlement

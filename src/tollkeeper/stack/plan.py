@@ -19,8 +19,8 @@ EXAMPLE_CREDENTIAL = "sk-example-upstream-credential"
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
-    """``authz_workers``: processes of the front door. ``redis_cluster``: three masters instead of one
-    Redis for the hot copy. ``settings``: further settings, by field name."""
+    """``authz_workers``: processes of the front door. ``redis_cluster``: three masters instead of
+    one Redis for the hot copy. ``settings``: further settings, by field name."""
 
     authz_workers: int = 1
     redis_cluster: bool = False

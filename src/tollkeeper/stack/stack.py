@@ -1,7 +1,8 @@
 """Starting, watching and stopping the parts of a stack.
 
-The order is that of who needs whom: Postgres and Redis, the database's schema and prices, our roles,
-the example upstream, Envoy. What the settings name as running already is used and not started.
+The order is that of who needs whom: Postgres and Redis, the database's schema and prices, our
+roles, the example upstream, Envoy. What the settings name as running already is used and not
+started.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from billing.stores.redis_server import RedisServer
 from tollkeeper.settings import Settings
 
 IDLE_IN_TRANSACTION_MS = 5_000
-"""A process that stops in the middle of a transaction must not hold the ledger's lock for longer."""
+"""A process that stops in the middle of a transaction must not hold the ledger's lock for
+longer."""
 CONNECT_TIMEOUT_S = 10.0
 
 
