@@ -40,8 +40,8 @@ from billing.subscriptions import Principal, Subscription
 from billing.ticket import TicketSeal
 from envoyapi.auth_v3_pb2 import CheckRequest, CheckResponse
 from extauthz.counts import CheckCounts, DirectoryCounts
-from extauthz.door import Door
 from extauthz.directory import Directory
+from extauthz.door import Door
 from extauthz.handler import CheckHandler
 from extauthz.limits import CheckLimits, DirectoryLimits
 

@@ -28,12 +28,10 @@ TOO_MUCH = refuse("body_too_large", "the request names more than a ticket can ho
 
 
 # Every branch of the door stands here on purpose: one function, read from top to bottom.
-async def authorize(  # noqa: PLR0911, PLR0912
-    door: Door, facts: Facts, request_id: str
-) -> Allowed | Refusal:
+async def authorize(door: Door, facts: Facts, request_id: str) -> Allowed | Refusal:  # noqa: PLR0911, PLR0912
     """Decide one check; a refusal is a value, a fault of ours an exception."""
-    now_s = door.now_s()
-    route = door.catalog.routes.get(facts.route)
+    now_s, catalog, edition = door.now_s(), door.catalog, door.edition
+    route = catalog.routes.get(facts.route)
     if route is None:
         return refuse("unknown_route", "its name is not in the configuration")
 
@@ -57,8 +55,8 @@ async def authorize(  # noqa: PLR0911, PLR0912
     if refusal := judge_access(caller.principal, route):
         return refusal
     terms = caller.terms.get(route.name)
-    if terms is None or terms.edition != door.edition or now_s >= terms.period_end_s:
-        agreed = agree(door.catalog, door.edition, route, caller.principal, now_s)
+    if terms is None or terms.edition != edition or now_s >= terms.period_end_s:
+        agreed = agree(catalog, edition, route, caller.principal, now_s)
         if isinstance(agreed, Refusal):
             return agreed
         terms = caller.terms[route.name] = agreed
@@ -69,7 +67,7 @@ async def authorize(  # noqa: PLR0911, PLR0912
     ask = read_ask(route, facts)
     if isinstance(ask, Refusal):
         return ask
-    price = door.catalog.prices.at(now_s)
+    price = catalog.prices.at(now_s)
     if price is None or route.tariff not in price.tariffs:
         return NO_PRICE
     quote = price.tariffs[route.tariff].quote(ask)

@@ -232,6 +232,7 @@ class Directory:
     def _fail(self) -> None:
         self._counts.queries_failed += 1
         self._away = True
+        self._freshness.unanswered()
         self._next_try_s = self._now_s() + self._limits.retry_s
         waiting, self._waiting = self._waiting, {}
         for answer in waiting.values():

@@ -50,7 +50,7 @@ class Freshness:
         self._changed: dict[str, int] = {}
         self._epoch = 0
         self._ends_s: dict[int, float] = {}
-        self._answered_s = now_s()
+        self._silent_s: float | None = None
         self.listening = False
         self.lost_s = now_s()
         self.version = 0
@@ -68,8 +68,13 @@ class Freshness:
             self._change(change.account_id)
 
     def answered(self) -> None:
-        """Take note that Postgres answered a query just now."""
-        self._answered_s = self._now_s()
+        """Take note that Postgres answered a query."""
+        self._silent_s = None
+
+    def unanswered(self) -> None:
+        """Take note that Postgres did not answer a query; the first one begins the silence."""
+        if self._silent_s is None:
+            self._silent_s = self._now_s()
 
     def fresh_until_s(self, stamp: Stamp) -> float:
         """When an entry stops being sure, provided that nothing is told before."""
@@ -88,8 +93,8 @@ class Freshness:
             return "fresh"
         if stamp.listening and stamp.epoch == self._epoch:
             # It is due to be read again by its age alone, and the stream still says nothing against
-            # it: it was as good as fresh for as long as Postgres answered.
-            since_s = max(since_s, self._answered_s)
+            # it: it is as good as fresh for as long as Postgres can be asked.
+            since_s = max(since_s, now_s if self._silent_s is None else self._silent_s)
         return "stale" if now_s - since_s < self._limits.stale_max_s else "gone"
 
     def _change(self, account_id: str) -> None:

@@ -8,6 +8,7 @@ that makes Envoy apply the failure mode of its configuration.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -20,6 +21,9 @@ from extauthz.request import NotACheck, read_check
 from extauthz.response import write_allowed, write_refused
 
 logger = logging.getLogger(__name__)
+
+QUIET_S = 10.0
+"""Faults come by the thousand; one in so many seconds is logged, all of them are counted."""
 
 FailureCode = Literal["INVALID_ARGUMENT", "UNAVAILABLE"]
 
@@ -43,6 +47,7 @@ class CheckHandler:
         self._limits = limits
         self._counts = counts
         self._clock_s = clock_s
+        self._loud_from_s = -math.inf
 
     async def check(self, wire: bytes) -> bytes:
         """A serialised ``CheckRequest`` in, a serialised ``CheckResponse`` out; or CheckFailed."""
@@ -58,7 +63,7 @@ class CheckHandler:
             raise CheckFailed("INVALID_ARGUMENT", "not a CheckRequest") from error
         except Exception as error:
             counts.faults["fault"] += 1
-            logger.exception("a check failed")
+            self._log(error)
             raise CheckFailed("UNAVAILABLE", "the check failed") from error
         finally:
             counts.in_flight -= 1
@@ -67,9 +72,9 @@ class CheckHandler:
         began_s = self._clock_s()
         door = self._door
         facts = read_check(wire)
+        route = door.catalog.routes.get(facts.route)
         request_id = door.new_id()
         answer = await authorize(door, facts, request_id)
-        route = door.catalog.routes.get(facts.route)
         name = UNKNOWN_ROUTE if route is None else route.name
         if isinstance(answer, Allowed):
             written, code = write_allowed(answer), ALLOWED
@@ -79,3 +84,9 @@ class CheckHandler:
             written, code = write_refused(refused, door.catalog.action_url), answer.kind.code
         self._counts.decided(name, code, self._clock_s() - began_s)
         return written
+
+    def _log(self, fault: Exception) -> None:
+        now_s = self._clock_s()
+        if now_s >= self._loud_from_s:
+            self._loud_from_s = now_s + QUIET_S
+            logger.error("a check failed", exc_info=fault)
