@@ -46,8 +46,8 @@ async def serve_authz(settings: Settings, worker: int = 0) -> None:
     stop, registry = stop_on_signals(), new_registry()
     watch = CatalogWatch(settings, registry, with_credentials=True)
     address = settings.authz_addresses[worker]
-    async with open_front_door(settings, watch.catalog, registry) as door:
-        server = AuthorizationServer(door.handler, door.limits)
+    async with open_front_door(settings, watch.catalog, registry) as front:
+        server = AuthorizationServer(front.handler, front.limits)
         await server.start(str(address))
         log.info("serving", address=str(address))
         metrics = settings.authz_metrics_addresses[worker]
@@ -57,7 +57,7 @@ async def serve_authz(settings: Settings, worker: int = 0) -> None:
             await stop.wait()
             await server.drain(float(settings.drain_deadline_s))
 
-        await run_beside(until_drained(), (*door.jobs, watch.run(door.desk.offer), page_jobs))
+        await run_beside(until_drained(), (*front.jobs, watch.run(front.door.offer), page_jobs))
     log.info("stopped")
 
 

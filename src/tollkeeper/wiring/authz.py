@@ -27,8 +27,8 @@ from billing.stores.postgres_workers import PostgresWorkers
 from billing.ticket import TicketSeal
 from billing.worker import Worker
 from extauthz.counts import CheckCounts, DirectoryCounts
-from extauthz.desk import Desk
 from extauthz.directory import Directory
+from extauthz.door import Door
 from extauthz.handler import CheckHandler
 from extauthz.limits import CheckLimits, DirectoryLimits
 from extauthz.metrics import DoorCollector
@@ -43,7 +43,7 @@ class FrontDoor:
     """A worker that is ready to check; ``jobs`` have to run as long as it serves."""
 
     handler: CheckHandler
-    desk: Desk
+    door: Door
     limits: CheckLimits
     jobs: Sequence[Coroutine[Any, Any, None]]
 
@@ -62,7 +62,7 @@ async def open_front_door(
         directory = Directory(principals, _directory_limits(settings), known, time.monotonic)
         registry.register(DoorCollector(counts, known, directory.state))
         limits = CheckLimits(max_in_flight=settings.check_queue_entries)
-        desk = Desk(
+        door = Door(
             catalog=catalog,
             directory=directory,
             reserver=reserver,
@@ -72,11 +72,11 @@ async def open_front_door(
             limits=limits,
         )
         news = News(principals)
-        handler = CheckHandler(desk, limits, counts, time.perf_counter)
+        handler = CheckHandler(door, limits, counts, time.perf_counter)
         jobs = (directory.follow(news.changes()), *worker.jobs(news), news.run())
         await worker.start()
         try:
-            yield FrontDoor(handler, desk, limits, jobs)
+            yield FrontDoor(handler, door, limits, jobs)
         finally:
             await directory.close()
             await worker.stop()
