@@ -136,8 +136,9 @@ def _describe(terms: Terms, metadata: Struct) -> None:
         limit = fields["limit"].struct_value.fields
         limit["requests_per_unit"].number_value = terms.requests_per_second
         limit["unit"].string_value = "SECOND"
-    if terms.burst is not None:
-        fields["burst"].number_value = terms.burst
+        # Text: Envoy makes descriptors of strings only. Without it there is no descriptor at all,
+        # so a subscription without a limit costs no call of the rate-limit service.
+        fields["burst"].string_value = str(terms.burst or terms.requests_per_second)
 
 
 def _own_part(allowed: Allowed) -> bytes:

@@ -45,7 +45,7 @@ def limits_of(route: RouteModel) -> Rendered:
     """The request limit of one route, as a field of its ``route``."""
     if route.ratelimit != "service":
         return {}
-    actions = [_from_ticket("account"), _from_ticket("profile"), _from_ticket("burst", True)]
+    actions = [_from_ticket("account"), _from_ticket("profile"), _from_ticket("burst")]
     override = {"metadata_key": metadata_key(TICKET_NAMESPACE, ["limit"])}
     return {"rate_limits": [{"actions": actions, "limit": {"dynamic_metadata": override}}]}
 
@@ -90,10 +90,7 @@ def _settings(gateway: GatewayModel, domain: str) -> Rendered:
     }
 
 
-def _from_ticket(name: str, skip_if_absent: bool = False) -> Rendered:
-    """A descriptor's entry; without the value there is no descriptor, or only no such entry."""
-    entry: Rendered = {
-        "descriptor_key": name,
-        "metadata_key": metadata_key(TICKET_NAMESPACE, [name]),
-    }
-    return {"metadata": entry | ({"skip_if_absent": True} if skip_if_absent else {})}
+def _from_ticket(name: str) -> Rendered:
+    """A descriptor's entry; without the value there is no descriptor, and so no limit."""
+    key = metadata_key(TICKET_NAMESPACE, [name])
+    return {"metadata": {"descriptor_key": name, "metadata_key": key}}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from billing.accounts import NewAccount, NewKey, Terms
 from billing.stores.postgres_audit import Actor
@@ -12,6 +13,7 @@ from tollkeeper.operations.desk import open_desk
 from tollkeeper.operations.keys import create_key
 from tollkeeper.operations.orders import topup
 from tollkeeper.operations.subscriptions import set_subscription
+from tollkeeper.settings import Settings
 
 ACTOR = Actor("stack", "cli")
 ALL_PROFILES = ("llm", "rpc", "tools")
@@ -49,3 +51,19 @@ async def open_customer(
         if balance_nanos:
             await topup(act, account.id, balance_nanos, "first payment")
     return Customer(name, account.id, issued.id, issued.key)
+
+
+async def keep_customer(settings: Settings, name: str, balance_nanos: int) -> Customer:
+    """The stack's own customer: made once, and found again with its key at the next start.
+
+    The key lies beside the stack's secrets, for its owner only, because the ledger has but its
+    hash.
+    """
+    path = settings.home / "secrets" / f"{name}.json"
+    if path.exists():
+        return Customer(**json.loads(path.read_text()))
+    customer = await open_customer(settings.require_postgres_dsn(), name, balance_nanos)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(asdict(customer)))
+    return customer
