@@ -72,7 +72,9 @@ async def explain(
         verdict = "unlimited" if rule else "no_rule"
         return Explanation(verdict, name, place)
     group = Group([turn.charge], Mode.LOOK, domain.all_or_nothing or settings.all_or_nothing)
-    (turn.outcome,) = await store.charge(group)
+    (seen,) = await store.charge(group)
+    taken = 0 if seen.over else turn.charge.cost
+    turn.outcome = seen._replace(after=seen.before + taken)
     status = turn.status(quota_mode=settings.quota_mode)
     shadowed = turn.outcome.over and not status.over
     verdict = "over_limit" if status.over else "ok_in_shadow_mode" if shadowed else "ok"

@@ -93,7 +93,7 @@ class Service:
         )
 
     def _count_memory(self, name: str, counters: MemoryStore) -> None:
-        self.metrics.gauges[name] = lambda: len(counters)
+        self.metrics.gauges[name] = lambda: counters.held
         self.metrics.gauges[f"{name}_forgotten"] = lambda: counters.forgotten
 
 

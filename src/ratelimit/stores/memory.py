@@ -25,7 +25,9 @@ class MemoryStore:
         self._counters: dict[str, tuple[State, int]] = {}  # with the time of expiry
         self.forgotten = 0
 
-    def __len__(self) -> int:
+    @property
+    def held(self) -> int:
+        """How many counters there are."""
         return len(self._counters)
 
     async def charge(self, group: Group) -> Sequence[Outcome]:
