@@ -71,12 +71,12 @@ async def serve_accesslog(settings: Settings) -> None:
     def offer(catalog: Catalog) -> None:
         offered.catalog = catalog
 
-    async with open_back_door(settings, offered, registry) as service:
-        await service.start(str(settings.accesslog_listen))
+    async with open_back_door(settings, offered, registry) as door:
+        await door.service.start(str(settings.accesslog_listen))
         log.info("serving", address=str(settings.accesslog_listen))
         shown = pages(registry, {"config": watch.readiness})
-        jobs = (watch.run(offer), serve_http(shown, settings.accesslog_metrics_listen))
-        await run_beside(service.serve(stop), jobs)
+        page_jobs = serve_http(shown, settings.accesslog_metrics_listen)
+        await run_beside(door.service.serve(stop), (watch.run(offer), door.sweep.run(), page_jobs))
     log.info("stopped")
 
 

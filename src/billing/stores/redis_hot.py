@@ -9,7 +9,7 @@ they expect.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, cast
 
@@ -100,6 +100,18 @@ class RedisHotStore:
             for account_id in account_ids:
                 pipeline.delete(account_key(account_id))
             await pipeline.execute()
+
+    async def accounts(self, at_most: int) -> AsyncIterator[Sequence[str]]:
+        """The accounts that have a copy, about ``at_most`` at a time; a copy that moves while it is
+        looked for may come twice (Redis, SCAN)."""
+        piece: list[str] = []
+        async for key in self._client.scan_iter(match="tk:{*}", count=at_most):
+            piece.append(key.decode()[len("tk:{") : -1])
+            if len(piece) >= at_most:
+                yield piece
+                piece = []
+        if piece:
+            yield piece
 
     async def read(self, account_ids: Sequence[str]) -> Mapping[str, Truth]:
         """What the hot copy holds of these accounts, for checks and for people."""

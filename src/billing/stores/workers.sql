@@ -64,3 +64,19 @@ SELECT k.hash, k.id::text AS key_id, k.status AS key_status, k.scopes,
      WHERE s.account_id = a.id)::text AS subscriptions
 FROM api_keys AS k JOIN accounts AS a ON a.id = k.account_id
 WHERE k.hash = ANY ($1::bytea[])
+
+-- name: adopt
+WITH stray AS (
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[]) AS s (account_id, id, held, record)
+), known AS (
+    SELECT r.account_id, r.id, r.state FROM reservations AS r JOIN stray USING (account_id, id)
+), adopted AS (
+    INSERT INTO reservations (account_id, id, key_id, profile, route, price_version, held_nanos,
+        quoted_nanos, record, basis, state, admitted_us, expires_at)
+    SELECT s.account_id, s.id, '00000000-0000-0000-0000-000000000000', 'unknown', 'unknown', 'unknown',
+        s.held, s.held, s.record, '', 'pending', (extract(epoch FROM now()) * 1000000)::bigint, now()
+    FROM stray AS s JOIN accounts AS a ON a.id = s.account_id
+    WHERE NOT EXISTS (SELECT FROM known AS k WHERE k.account_id = s.account_id AND k.id = s.id)
+    ON CONFLICT (account_id, id) DO NOTHING
+)
+SELECT account_id::text, id::text FROM known WHERE state <> 'pending'

@@ -33,7 +33,9 @@ from accesslog.settle import Settler
 from accesslog.spool import Spool
 from billing.catalog import Catalog
 from billing.stores.postgres_ledger import PostgresLedger
+from billing.stores.postgres_strays import PostgresStrays
 from billing.stores.postgres_truth import PostgresTruth
+from billing.sweep import Sweep
 from billing.ticket import TicketSeal
 from tollkeeper.settings import Settings
 from tollkeeper.wiring.servers import Servers, open_servers
@@ -117,10 +119,18 @@ def back_office(
     return BackOffice(judge, settler, publisher, ledger, metrics, notices, own)
 
 
+@dataclass(frozen=True, slots=True)
+class BackDoor:
+    """The sink; ``sweep`` has to run as long as it serves."""
+
+    service: AccessLogService
+    sweep: Sweep
+
+
 @asynccontextmanager
 async def open_back_door(
     settings: Settings, offered: Offered, registry: CollectorRegistry
-) -> AsyncIterator[AccessLogService]:
+) -> AsyncIterator[BackDoor]:
     """Build the sink over its spool; entries that an earlier process left there are settled too."""
     async with open_servers(settings, str(uuid_utils.uuid7())) as servers:
         office = back_office(settings, servers, offered, registry)
@@ -141,7 +151,14 @@ async def open_back_door(
             publisher=office.publisher,
             expirer=_expirer(office, spool),
         )
-        yield AccessLogService(parts, own, office.notices, time.monotonic)
+        sweep = Sweep(
+            servers.hot,
+            PostgresStrays(servers.pool),
+            clock=time.time,
+            report=log.warning,
+            registry=registry,
+        )
+        yield BackDoor(AccessLogService(parts, own, office.notices, time.monotonic), sweep)
 
 
 def _expirer(office: BackOffice, spool: Spool) -> Expirer:
