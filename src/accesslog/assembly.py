@@ -30,7 +30,7 @@ class Surroundings:
     """What the back door stands on.
 
     ``catalog`` gives the one in force. ``now_us`` is Unix time in microseconds, ``now_s`` a clock
-    that never goes back, ``chance`` gives a number from 0 to 1. ``report`` hears of what goes wrong.
+    that never goes back, ``chance`` a number from 0 to 1. ``report`` hears of what goes wrong.
     """
 
     ledger: LedgerStore

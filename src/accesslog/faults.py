@@ -8,6 +8,7 @@ CLASSES = (
     ("Timeout", "timeout"),
     ("QueryCanceled", "timeout"),
     ("LockNotAvailable", "timeout"),
+    ("TooMany", "resources"),
     ("Connection", "connection"),
     ("Interface", "connection"),
     ("OSError", "connection"),
@@ -15,7 +16,6 @@ CLASSES = (
     ("CannotConnectNow", "shutdown"),
     ("ReadOnly", "read_only"),
     ("DiskFull", "disk_full"),
-    ("TooMany", "resources"),
 )
 """A part of the name of the error at the root, and the class. Errors are told apart by name because
 this package does not know the client of the store, only that stores name their errors so."""

@@ -176,8 +176,9 @@ class _FileReplay:
             try:
                 entry = read_line(line.text, self._usage_headers)
             except NoEntry as error:
-                if line.ended:  # the end of a file that is being written may be half a line
+                if line.ended or not line.text.startswith(b"{"):
                     self._note_bad(line.number, str(error))
+                # else Envoy may be in the middle of writing it
         if line.ended:
             size_bytes = line.end - self._place.offset
             known = digest(line.text or b"")

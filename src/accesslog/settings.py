@@ -30,7 +30,11 @@ class JudgeSettings:
     """
 
     usage_headers: Mapping[str, str] = field(
-        default_factory=lambda: {"x-litellm-response-cost": "reported_cost"}
+        default_factory=lambda: {
+            "x-litellm-response-cost": "reported_cost",
+            "x-tool-cpu-ms": "cpu_ms",
+            "x-tool-memory-mib": "memory_mib",
+        }
     )
     max_age_s: int = 30 * DAY_S
     max_ahead_s: int = 3_600
