@@ -113,7 +113,8 @@ def _query_key(path: str) -> str | None:
 
 def _content_length(headers: Mapping[str, str]) -> int:
     text = headers.get("content-length", "")
-    return int(text) if text.isdecimal() and len(text) <= MAX_LENGTH_DIGITS else 0
+    digits = text.isascii() and text.isdecimal() and len(text) <= MAX_LENGTH_DIGITS
+    return int(text) if digits else 0
 
 
 def _lifted(attributes: AttributeContext) -> Mapping[str, object]:
