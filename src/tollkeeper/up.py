@@ -66,6 +66,7 @@ async def _welcome(stack: Stack) -> Table:
 def _curl(stack: Stack, customer: Customer) -> str:
     body = '{"model":"gpt-4o-mini","max_tokens":50,"messages":[{"role":"user","content":"hello"}]}'
     return (
-        f"curl -i {stack.gateway_url}/v1/chat/completions -H 'Authorization: Bearer {customer.key}' "
+        f"curl -i {stack.gateway_url}/v1/chat/completions "
+        f"-H 'Authorization: Bearer {customer.key}' "
         f"-H 'Content-Type: application/json' -d '{body}'"
     )

@@ -87,4 +87,3 @@ def _given(address: Address | None) -> str:
 
 def _text(value: object) -> str:
     return json.dumps(value) if isinstance(value, dict) else str(value)
-
