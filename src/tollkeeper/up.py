@@ -30,7 +30,10 @@ async def _up(settings: Settings, console: Console) -> None:
     async with Stack(
         settings, options, lambda line: console.print(f"  {line}", style="dim")
     ) as stack:
-        console.print(await _welcome(stack))
+        customer = await keep_customer(stack.settings, CUSTOMER, BALANCE_NANOS)
+        console.print(await _welcome(stack, customer))
+        console.print("Try it:", style="bold")
+        console.print(_curl(stack, customer), soft_wrap=True, highlight=False)
         watching = asyncio.create_task(stack.watch())
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -44,8 +47,7 @@ async def _up(settings: Settings, console: Console) -> None:
         console.print("stopping; the data stays in", str(stack.home))
 
 
-async def _welcome(stack: Stack) -> Table:
-    customer = await keep_customer(stack.settings, CUSTOMER, BALANCE_NANOS)
+async def _welcome(stack: Stack, customer: Customer) -> Table:
     described = stack.describe()
     table = Table(title="Tollkeeper is up; Ctrl-C ends it", show_header=False, title_justify="left")
     for name in ("gateway", "admin", "envoy_admin", "upstream", "postgres", "redis"):
@@ -53,7 +55,6 @@ async def _welcome(stack: Stack) -> Table:
     table.add_row("metrics", "\n".join(described["metrics"]))
     table.add_row("everything", str(stack.home / "stack.json"))
     table.add_row("key to try", customer.key)
-    table.add_row("try", _curl(stack, customer))
     async with (
         open_desk(stack.settings.require_postgres_dsn()) as desk,
         desk.view("balance") as view,
