@@ -132,15 +132,14 @@ def _unpriced(outcome: Outcome, reason: str) -> _Priced:
 
 
 def _without_usage(ticket: Ticket, route: Route | None, reason: str) -> _Priced:
-    """By the route's policy: left to a person, or charged what was reserved for it."""
+    """By the route's policy: left to a person, or charged the quote."""
     review = f"{NO_USAGE.name}: {reason}"
     if route is None or route.missing_usage == "review":
         return _unpriced(NO_USAGE.outcome, review)
-    held_nanos = ticket.held_nanos
-    formula = f"quote as it was reserved = {held_nanos} nano-USD"
-    return _Priced(
-        NO_USAGE.outcome, "billed", _held_units(ticket), held_nanos, None, formula, review
-    )
+    quoted_nanos = ticket.quoted_nanos
+    formula = f"the quote = {quoted_nanos} nano-USD"
+    units = _held_units(ticket)
+    return _Priced(NO_USAGE.outcome, "billed", units, quoted_nanos, None, formula, review)
 
 
 def _held_units(ticket: Ticket) -> int:

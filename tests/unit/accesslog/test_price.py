@@ -121,10 +121,10 @@ def test_unusable_usage_is_left_to_a_person(usage: dict, reason: str) -> None:
 
 
 def test_a_route_may_charge_the_quote_instead() -> None:
-    """With the policy ``charge_quote`` what was held is charged, in nano-USD and in units."""
+    """With the policy ``charge_quote`` the quote is charged, and the units that were held."""
     found = priced({"route": "chat-charged"}, usage={})
     assert (found.outcome, found.status, found.billed) == ("no_usage", "billed", True)
-    assert (found.price_nanos, found.units) == (3_000_000, 700)
+    assert (found.price_nanos, found.units) == (4_000_000, 700)
     assert found.review.startswith("no_usage: ")
     without_quota = {"route": "chat-charged", "hold": "3000000|1800000600"}
     assert priced(without_quota, usage={}).units == 0
@@ -137,7 +137,7 @@ def test_who_left_before_the_answer_is_left_to_a_person() -> None:
     assert (found.outcome, found.status, found.price_nanos) == ("no_usage", "needs_review", 0)
     assert found.review == "no_usage: left_waiting"
     assert priced({"route": "ping", "basis": {}}, **gone).price_nanos == 0
-    assert priced({"route": "chat-charged"}, **gone).price_nanos == 3_000_000
+    assert priced({"route": "chat-charged"}, **gone).price_nanos == 4_000_000
 
 
 def test_who_left_in_mid_stream_pays_what_was_produced() -> None:
