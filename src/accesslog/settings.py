@@ -172,4 +172,5 @@ class AccessLogSettings:
     publish: PublishSettings = field(default_factory=PublishSettings)
     expire: ExpireSettings = field(default_factory=ExpireSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
+    replay: ReplaySettings = field(default_factory=ReplaySettings)
     drain_s: float = 10.0
