@@ -1,8 +1,7 @@
-"""The back door, put together: the sink, the spool, the settler, expiry; and replay from files."""
+"""The back door over real servers: the sink with its spool, and the same desk for a replay."""
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -13,24 +12,15 @@ import structlog
 import uuid_utils
 from prometheus_client import CollectorRegistry
 
-from accesslog.backoff import Backoff
-from accesslog.expire import Expirer
-from accesslog.intake import Intake
-from accesslog.judge import Judge
+from accesslog.assembly import Desk, Surroundings, build_service, open_spool
 from accesslog.metrics import AccessLogMetrics
-from accesslog.notices import Notices
-from accesslog.publish import Publisher
-from accesslog.pump import Pump
-from accesslog.server import AccessLogServer
-from accesslog.service import AccessLogService, Parts
+from accesslog.service import AccessLogService
 from accesslog.settings import (
     AccessLogSettings,
     ExpireSettings,
     SettleSettings,
     SpoolSettings,
 )
-from accesslog.settle import Settler
-from accesslog.spool import Spool
 from billing.catalog import Catalog
 from billing.stores.postgres_ledger import PostgresLedger
 from billing.stores.postgres_strays import PostgresStrays
@@ -41,7 +31,7 @@ from tollkeeper.settings import Settings
 from tollkeeper.wiring.servers import Servers, open_servers
 
 log = structlog.get_logger("accesslog")
-MICROS = 1_000_000
+SPOOL_FOLDER = "spool"
 
 
 @dataclass(slots=True)
@@ -50,23 +40,18 @@ class Offered:
 
     catalog: Catalog
 
+    def charges_on_expiry(self, route_name: str) -> bool:
+        """Whether a reservation of that route is charged when its entry never comes."""
+        route = self.catalog.routes.get(route_name)
+        return route is not None and route.on_expiry == "charge_quote"
+
 
 @dataclass(frozen=True, slots=True)
-class BackOffice:
-    """What settles entries, wherever they come from."""
+class BackDoor:
+    """The sink; ``sweep`` has to run as long as it serves."""
 
-    judge: Judge
-    settler: Settler
-    publisher: Publisher
-    ledger: PostgresLedger
-    metrics: AccessLogMetrics
-    notices: Notices
-    settings: AccessLogSettings
-
-
-def now_us() -> int:
-    """Unix time in microseconds."""
-    return time.time_ns() // 1000
+    service: AccessLogService
+    sweep: Sweep
 
 
 def accesslog_settings(settings: Settings) -> AccessLogSettings:
@@ -82,75 +67,39 @@ def accesslog_settings(settings: Settings) -> AccessLogSettings:
     )
 
 
-def back_office(
-    settings: Settings, servers: Servers, offered: Offered, registry: CollectorRegistry
-) -> BackOffice:
-    """Judge and settler over the servers of this process."""
-    own = accesslog_settings(settings)
-    notices = Notices(log.warning, time.monotonic)
-    metrics = AccessLogMetrics(registry)
-    ledger = PostgresLedger(
-        servers.pool, settings.settle_deadline_ms / 1000, _charges_on_expiry(offered)
-    )
-    publisher = Publisher(
-        servers.hot,
-        PostgresTruth(servers.pool),
-        settings=own.publish,
-        now_us=now_us,
-        metrics=metrics,
-        notices=notices,
-    )
-    judge = Judge(
-        TicketSeal(settings.ticket_secrets), lambda: offered.catalog, own.judge, now_us, notices
-    )
-    settler = Settler(
-        ledger,
-        servers.hot,
-        publisher,
-        settings=own.settle,
-        backoff=Backoff(
-            own.settle.first_backoff_s, own.settle.max_backoff_s, asyncio.sleep, random.random
+def open_office(
+    settings: Settings,
+    servers: Servers,
+    offered: Offered,
+    registry: CollectorRegistry,
+    report: Callable[[str], None] = log.warning,
+) -> Desk:
+    """What settles entries, wherever they come from."""
+    around = Surroundings(
+        ledger=PostgresLedger(
+            servers.pool, settings.settle_deadline_ms / 1000, offered.charges_on_expiry
         ),
-        metrics=metrics,
-        notices=notices,
-        now_us=now_us,
+        truth=PostgresTruth(servers.pool),
+        hot=servers.hot,
+        seal=TicketSeal(settings.ticket_secrets),
+        catalog=lambda: offered.catalog,
+        now_us=lambda: time.time_ns() // 1000,
         now_s=time.monotonic,
+        chance=random.random,
+        report=report,
+        metrics=AccessLogMetrics(registry),
     )
-    return BackOffice(judge, settler, publisher, ledger, metrics, notices, own)
-
-
-@dataclass(frozen=True, slots=True)
-class BackDoor:
-    """The sink; ``sweep`` has to run as long as it serves."""
-
-    service: AccessLogService
-    sweep: Sweep
+    return Desk(around, accesslog_settings(settings))
 
 
 @asynccontextmanager
 async def open_back_door(
     settings: Settings, offered: Offered, registry: CollectorRegistry
 ) -> AsyncIterator[BackDoor]:
-    """Build the sink over its spool; entries that an earlier process left there are settled too."""
+    """Build the sink; entries that an earlier process left in the spool are settled too."""
     async with open_servers(settings, str(uuid_utils.uuid7())) as servers:
-        office = back_office(settings, servers, offered, registry)
-        own = office.settings
-        spool = Spool(settings.home / "spool", own.spool, now_us, office.notices.tell)
-        intake = Intake(
-            spool,
-            usage_headers=own.judge.usage_headers,
-            chunk_entries=own.server.chunk_entries,
-            when_full=own.spool.when_full,
-            metrics=office.metrics,
-            notices=office.notices,
-        )
-        parts = Parts(
-            spool=spool,
-            server=AccessLogServer(intake, own.server, office.metrics, office.notices),
-            pump=Pump(spool, office.judge, office.settler, own.settle, time.monotonic),
-            publisher=office.publisher,
-            expirer=_expirer(office, spool),
-        )
+        desk = open_office(settings, servers, offered, registry)
+        spool = open_spool(settings.home / SPOOL_FOLDER, desk)
         sweep = Sweep(
             servers.hot,
             PostgresStrays(servers.pool),
@@ -158,24 +107,4 @@ async def open_back_door(
             report=log.warning,
             registry=registry,
         )
-        yield BackDoor(AccessLogService(parts, own, office.notices, time.monotonic), sweep)
-
-
-def _expirer(office: BackOffice, spool: Spool) -> Expirer:
-    return Expirer(
-        office.ledger,
-        office.publisher,
-        settings=office.settings.expire,
-        oldest_us=lambda: spool.oldest_us,
-        now_us=now_us,
-        metrics=office.metrics,
-        notices=office.notices,
-    )
-
-
-def _charges_on_expiry(offered: Offered) -> Callable[[str], bool]:
-    def charges(route_name: str) -> bool:
-        route = offered.catalog.routes.get(route_name)
-        return route is not None and route.on_expiry == "charge_quote"
-
-    return charges
+        yield BackDoor(build_service(desk, spool), sweep)
