@@ -84,9 +84,11 @@ class Desk:
 
 
 @asynccontextmanager
-async def open_desk(dsn: str, connections: int = 1) -> AsyncIterator[Desk]:
+async def open_desk(
+    dsn: str, connections: int = 1, statement_s: float = STATEMENT_TIMEOUT_S
+) -> AsyncIterator[Desk]:
     """A desk over a pool of its own, with the machine's clock and chance."""
-    access = PostgresAccess(await open_pool(dsn, connections, STATEMENT_TIMEOUT_S))
+    access = PostgresAccess(await open_pool(dsn, connections, statement_s))
     try:
         yield Desk(access, utc_now, new_id, secrets.choice)
     finally:

@@ -59,9 +59,9 @@ async def revoke_key(act: Act, account: str, key_id: str) -> ApiKey:
     return key
 
 
-async def account_of_key(view: View, key_id: str) -> str:
+async def owner_of_key(act: Act, key_id: str) -> str:
     """The id of the account that a key belongs to, where only the key's id is known."""
-    return await store.find_account_of_key(view.connection, key_id)
+    return await store.find_account_of_key(act.connection, key_id)
 
 
 async def _issue(act: Act, account_id: str, new: NewKey, *, replaces: str | None) -> IssuedKey:

@@ -1,0 +1,168 @@
+"""``tollkeeper ledger``: check the books, list entries."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from billing.reports import LedgerEntry
+from tollkeeper.cli.asking import AccountName, AsJson, Cursor, Limit, page_of
+from tollkeeper.cli.doing import see, settings_here
+from tollkeeper.cli.showing import show_json, show_page, show_table, usd
+from tollkeeper.ledger_report import TITLES, LedgerReport, Progress, Proof
+
+if TYPE_CHECKING:
+    from tollkeeper.ledger_hot_check import Hot
+    from tollkeeper.settings import Settings
+
+app = typer.Typer(no_args_is_help=True)
+
+CHECK_STATEMENT_S = 3_600.0
+"""One statement replays all transfers of years; an hour is far above what was ever measured."""
+REDIS_DEADLINE_S = 10.0
+
+
+@app.command("check")
+def check(
+    full: Annotated[
+        bool, typer.Option("--full", help="From the first batch, not from the last check.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Prove the eight invariants, or name the first row that breaks one."""
+    report = asyncio.run(_check(full=full))
+    if as_json:
+        show_json(_as_json(report))
+    else:
+        _show(report)
+    if report.first_broken is not None:
+        raise typer.Exit(1)
+
+
+@app.command("entries")
+def entries(
+    account: AccountName, limit: Limit = 100, cursor: Cursor = None, as_json: AsJson = False
+) -> None:
+    """List the transfers made on behalf of an account."""
+    from tollkeeper.operations import reports
+
+    page = see(
+        "ledger entries",
+        lambda view: reports.ledger_entries(view, account, page_of(limit, cursor)),
+    )
+    heads = ("posted", "kind", "debit", "credit", "USD", "batch", "reference", "source")
+    show_page(page, heads, _entry_row, as_json=as_json)
+
+
+async def _check(*, full: bool) -> LedgerReport:
+    from tollkeeper.ledger_check import CheckAsk, check_ledger
+    from tollkeeper.operations.desk import open_desk
+
+    settings = settings_here()
+    dsn = settings.require_postgres_dsn()
+    allowance_nanos = settings.allowance_nanos * settings.authz_workers
+    async with open_desk(dsn, 2, CHECK_STATEMENT_S) as desk, _hot(settings, dsn) as hot:
+        with _progress() as progress:
+            ask = CheckAsk(whole=full, allowance_nanos=allowance_nanos, hot=hot)
+            return await check_ledger(desk, ask, progress)
+
+
+@asynccontextmanager
+async def _hot(settings: Settings, dsn: str) -> AsyncIterator[Hot | None]:
+    """The hot copy and the truth that it is compared with, where a Redis is named."""
+    if settings.redis_url is None:
+        yield None
+        return
+    import secrets
+    import time
+
+    from billing.stores.postgres_access import open_pool
+    from billing.stores.postgres_truth import PostgresTruth
+    from billing.stores.redis_client import connect
+    from billing.stores.redis_hot import RedisHotStore
+    from tollkeeper.ledger_hot_check import Hot
+
+    client = connect(settings.require_redis_url(), REDIS_DEADLINE_S)
+    pool = await open_pool(dsn, 1, 60.0)
+    try:
+        copies = RedisHotStore(client, lambda: secrets.token_hex(8), REDIS_DEADLINE_S)
+        yield Hot(copies, PostgresTruth(pool, 60.0), time.time)
+    finally:
+        await client.aclose()
+        await pool.close()
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A line that says which step is under way, where a person looks."""
+    if not sys.stderr.isatty():
+        yield lambda _step, _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("batches", total=None)
+        yield lambda step, done, total: bar.update(
+            task, description=step, completed=done, total=total or None
+        )
+
+
+def _show(report: LedgerReport) -> None:
+    show_table(
+        ("", "invariant", "looked at", "verdict"), [_proof_row(proof) for proof in report.proofs]
+    )
+    for proof in report.proofs:
+        for notice in proof.notices:
+            typer.echo(f"note ({proof.invariant}): {notice}")
+    typer.echo(f"batches {report.since_batch + 1} to {report.through_batch}")
+    typer.echo(report.verdict, err=report.first_broken is not None)
+
+
+def _proof_row(proof: Proof) -> tuple[object, ...]:
+    verdict = "ok" if proof.holds else f"BROKEN: {proof.broken_row}"
+    if proof.skipped:
+        verdict = f"skipped: {proof.skipped}"
+    return (proof.invariant, TITLES[proof.invariant], proof.checked, verdict)
+
+
+def _as_json(report: LedgerReport) -> dict[str, object]:
+    return {
+        "ok": report.first_broken is None,
+        "verdict": report.verdict,
+        "since_batch": report.since_batch,
+        "through_batch": report.through_batch,
+        "proofs": [
+            {
+                "invariant": proof.invariant,
+                "title": TITLES[proof.invariant],
+                "holds": proof.holds,
+                "checked": proof.checked,
+                "broken_row": proof.broken_row,
+                "broken_how": proof.broken_how,
+                "notices": proof.notices,
+                "skipped": proof.skipped,
+            }
+            for proof in report.proofs
+        ],
+    }
+
+
+def _entry_row(entry: LedgerEntry) -> tuple[object, ...]:
+    return (
+        entry.posted_at,
+        entry.kind,
+        entry.debit_code,
+        entry.credit_code,
+        usd(entry.amount_nanos),
+        entry.batch_id,
+        entry.reference,
+        entry.source_id,
+    )
