@@ -102,7 +102,13 @@ def _has_twin(members: Mapping[str, object]) -> bool:
 def _echo(raw: msgspec.Raw) -> bytes:
     """An id as the client wrote it; only text, numbers and ``null`` are ids."""
     text = bytes(raw)
-    return text if text[:1] in b'"-0123456789n' and len(text) <= MAX_ID_BYTES else b"null"
+    if len(text) > MAX_ID_BYTES or text[:1] not in b'"-0123456789n':
+        return b"null"
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return b"null"
+    return text
 
 
 def _bad(reason: str, field: str) -> Refusal:

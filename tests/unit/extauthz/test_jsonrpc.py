@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing.refusals import Refusal
@@ -38,6 +38,7 @@ def test_a_call_is_counted_by_its_method(body: Body) -> None:
     assert read_calls(body, 10) == {"eth_call": 1}
 
 
+@settings(max_examples=50)
 @given(st.lists(calls, min_size=1, max_size=8))
 def test_a_batch_is_counted_as_any_json_parser_reads_it(batch: list[dict[str, Any]]) -> None:
     """Every call counts, notifications included."""
@@ -118,6 +119,8 @@ def test_a_batch_has_a_limit() -> None:
         ('{"id":[1]}', b"null"),
         ('{"id":true}', b"null"),
         ('{"id":"' + "x" * 200 + '"}', b"null"),
+        (b'{"id":"\xff"}', b"null"),
+        (b'[{"id":"\xff"},{"id":"\xc3\xa4"}]', [b"null", b'"\xc3\xa4"']),
         ("nope", b"null"),
         ("", b"null"),
         ("[]", b"null"),
@@ -129,7 +132,7 @@ def test_a_batch_has_a_limit() -> None:
     ],
     ids=lambda value: repr(value[:24]),
 )
-def test_a_refusal_names_the_ids_of_the_calls(body: str, ids: list[bytes] | bytes) -> None:
+def test_a_refusal_names_the_ids_of_the_calls(body: Body, ids: list[bytes] | bytes) -> None:
     """As the client wrote them; null where there is none that may be echoed."""
     assert reply_ids(body) == ids
 
