@@ -88,11 +88,12 @@ class Worker:
     async def _hear(self, news: News) -> None:
         async for change in news.changes():
             try:
-                await self._answer(change)
+                await self.answer(change)
             except TollkeeperError as error:
                 self._report(f"{change.kind}: {error}")
 
-    async def _answer(self, change: Change) -> None:
+    async def answer(self, change: Change) -> None:
+        """Do what a change asks of this worker."""
         match change.kind:
             case "barrier":
                 await self.flush_own()
