@@ -22,24 +22,28 @@ _STREAM = "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig"
 _FILE = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
 _EXPRESSION = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
 
+_DIGITS = "%REQ(:METHOD):0%"
+"""Nothing: a text cut to no length. A number alone becomes a JSON number, and Envoy writes 200000
+as 2e+05 because that is shorter; with a text behind it, a number is the text of its digits."""
+
 _LINE = {
     "access_log_type": "%ACCESS_LOG_TYPE%",
     "account": f"%DYNAMIC_METADATA({TICKET_NAMESPACE}:account)%",
     "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
     "cluster": "%UPSTREAM_CLUSTER%",
-    "duration_ms": "%DURATION%",
+    "duration_ms": f"%DURATION%{_DIGITS}",
     "method": "%REQ(:METHOD)%",
     "path": "%PATH(NQ:ORIG_OR_PATH)%",
-    "request_bytes": "%BYTES_RECEIVED%",
+    "request_bytes": f"%BYTES_RECEIVED%{_DIGITS}",
     "request_id": "%STREAM_ID%",
-    "response_bytes": "%BYTES_SENT%",
+    "response_bytes": f"%BYTES_SENT%{_DIGITS}",
     "response_code": "%RESPONSE_CODE%",
     "response_code_details": "%RESPONSE_CODE_DETAILS%",
     "response_flags": "%RESPONSE_FLAGS%",
     "route": "%ROUTE_NAME%",
     "start_time": "%START_TIME(%s.%6f)%",
     "ticket": f"%DYNAMIC_METADATA({TICKET_NAMESPACE}:ticket)%",
-    "time_to_first_byte_ms": "%RESPONSE_DURATION%",
+    "time_to_first_byte_ms": f"%RESPONSE_DURATION%{_DIGITS}",
     "usage": f"%DYNAMIC_METADATA({USAGE_NAMESPACE})%",
 }
 """One line of the file, without the response headers; ``accesslog.logline`` reads it back."""

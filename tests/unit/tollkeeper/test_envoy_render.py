@@ -121,14 +121,13 @@ def test_filters_stand_in_their_order(more: Config) -> None:
         "tollkeeper.answer_buffer",
         "envoy.filters.http.json_to_metadata",
         "envoy.filters.http.ext_authz",
+        "tollkeeper.ext_authz_body",
         "envoy.filters.http.ratelimit",
         "envoy.filters.http.sse_to_metadata",
         "envoy.filters.http.router",
     ]
     found = chain(rendered(more))
-    assert (
-        found.index("tollkeeper.ext_authz_open") == found.index("envoy.filters.http.ext_authz") + 1
-    )
+    assert found.index("tollkeeper.ext_authz_open") < found.index("envoy.filters.http.ratelimit")
     assert found.index("tollkeeper.token_limit") == found.index("envoy.filters.http.ratelimit") + 1
 
 
@@ -148,7 +147,7 @@ def test_every_route_is_checked_and_says_its_name(more: Config) -> None:
     """No route passes unchecked, and each carries its name."""
     for name, route in routes(rendered(more)).items():
         filters = route["typed_per_filter_config"]
-        names = {vocabulary.EXT_AUTHZ, vocabulary.OPEN_EXT_AUTHZ} & set(filters)
+        names = [found for found in filters if "ext_authz" in found]
         checks = [filters[n]["check_settings"] for n in names if "check_settings" in filters[n]]
         assert [check["context_extensions"] for check in checks] == [{ROUTE_EXTENSION: name}]
 
@@ -156,9 +155,14 @@ def test_every_route_is_checked_and_says_its_name(more: Config) -> None:
 def test_only_json_rpc_sends_its_body_to_the_check() -> None:
     """The body crosses gRPC where a batch has to be seen, whole or not at all."""
     for name, route in routes(rendered()).items():
-        check = route["typed_per_filter_config"]["envoy.filters.http.ext_authz"]["check_settings"]
-        expected = {"max_request_bytes": 1 << 20, "pack_as_bytes": True}
-        assert check.get("with_request_body") == (expected if name == "ethereum" else None)
+        filters = route["typed_per_filter_config"]
+        plain, packed = filters[vocabulary.EXT_AUTHZ], filters.get(vocabulary.BODY_EXT_AUTHZ)
+        if name != "ethereum":
+            assert (plain["check_settings"].keys(), packed) == ({"context_extensions"}, None)
+            continue
+        assert plain["disabled"] is True
+        check = packed["check_settings"]
+        assert check["with_request_body"] == {"max_request_bytes": 1 << 20, "pack_as_bytes": True}
 
 
 def test_a_route_fails_open_only_where_it_says_so(more: Config) -> None:
