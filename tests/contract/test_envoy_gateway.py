@@ -17,6 +17,7 @@ import pytest_asyncio
 
 from accesslog.entry import read_message
 from accesslog.logline import read_line
+from accesslog.settings import JudgeSettings
 from accesslog.values import Entry
 from devstack import Envoy, free_port
 from devstack.upstream.app import Upstream
@@ -34,6 +35,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 EXAMPLE = Path(__file__).parents[2] / "tollkeeper.yaml"
 CHAT = "/v1/chat/completions"
 RPC = "/rpc/ethereum"
+USAGE_HEADERS = JudgeSettings().usage_headers
 MESSAGES = [{"role": "user", "content": "one two three"}]
 KEY = "tk_secret"
 
@@ -87,7 +89,7 @@ class Stack:
     async def line(self, request_id: str) -> Entry | None:
         """The file's line of a request, as replay reads it; ``None`` for one without a ticket."""
         found = await self.logged(request_id)
-        return read_line(found, self.config.gateway.usage_headers)
+        return read_line(found, USAGE_HEADERS)
 
     async def logged(self, text: str) -> bytes:
         """The first line of the file with a text; Envoy is told to write what it holds back."""
@@ -99,9 +101,8 @@ class Stack:
 
     def streamed(self) -> list[Entry]:
         """The test's entries that have come by the stream so far, as the sink reads them."""
-        headers = self.config.gateway.usage_headers
         messages = self.services.access_log.messages
-        parts = [p for message in messages for p in read_message(message, headers, 100)]
+        parts = [p for message in messages for p in read_message(message, USAGE_HEADERS, 100)]
         checks = self.services.authorization.checks
         ours = {check.attributes.request.http.headers["x-request-id"] for check in checks}
         return [e for part in parts for e in part.entries if e.request_id in ours]

@@ -6,9 +6,7 @@ between sections are checked in :mod:`tollkeeper.config.crosscheck`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -24,16 +22,6 @@ Owner = Literal["platform", "customer"]
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 RateLimiting = Literal["service", "inline", "off"]
 Answer = Literal["closed", "open"]
-UsageField = Literal["reported_cost", "cpu_ms", "memory_mib", "input_tokens", "output_tokens"]
-"""What a response header may say (:class:`billing.meters.values.Usage`)."""
-
-USAGE_HEADERS: Mapping[str, UsageField] = MappingProxyType(
-    {
-        "x-litellm-response-cost": "reported_cost",
-        "x-tool-cpu-ms": "cpu_ms",
-        "x-tool-memory-mib": "memory_mib",
-    }
-)
 
 Milliseconds = Annotated[int, Field(ge=1, le=600_000)]
 Count = Annotated[int, Field(ge=1, le=MAX_COUNTED)]
@@ -55,7 +43,6 @@ class GatewayModel(Model):
     response_buffer_bytes: Annotated[int, Field(ge=64 << 10, le=1 << 30)] = 16 << 20
     sse_max_event_bytes: Annotated[int, Field(ge=8 << 10, le=10 << 20)] = 1 << 20
     stream_log_interval_s: Annotated[int, Field(ge=1, le=600)] = 5
-    usage_headers: dict[HeaderName, UsageField] = Field(default_factory=lambda: {**USAGE_HEADERS})
     access_log_flush_ms: Milliseconds = 200
     access_log_buffer_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 30)] = 64 << 20
 

@@ -6,6 +6,7 @@ stream leaves out what was refused before the query lost its ``api_key``.
 
 from __future__ import annotations
 
+from accesslog.settings import JudgeSettings
 from tollkeeper.config.schema import GatewayModel
 from tollkeeper.envoy_render.vocabulary import (
     ACCESSLOG_CLUSTER,
@@ -51,7 +52,7 @@ _LINE = {
 
 def access_logs(gateway: GatewayModel, settings: Settings) -> list[Rendered]:
     """The stream to the sink and the JSON file, as a connection manager's ``access_log``."""
-    headers = sorted(gateway.usage_headers)
+    headers = sorted(JudgeSettings().usage_headers)
     return [
         {"name": "tollkeeper.stream", "filter": _settled(), **_stream(gateway, headers)},
         {"name": "tollkeeper.file", "filter": _ended(), **_file(settings, headers)},
