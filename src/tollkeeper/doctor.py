@@ -98,7 +98,7 @@ async def examine_postgres(patient: Patient) -> list[Finding]:
         asked = datetime.now(UTC)
         server = await server_status(view.connection)
         middle = asked + (datetime.now(UTC) - asked) / 2
-    findings = [_server_finding(server), _clock_finding("postgres", server.now - middle)]
+    findings = [_server_finding(server), clock_finding("postgres", server.now - middle)]
     missing = await pending(dsn)
     if missing:
         said = f"{len(missing)} migrations are missing, first {missing[0]}"
@@ -207,7 +207,8 @@ def _server_finding(server: ServerStatus) -> Finding:
     return Finding("postgres", "ok", said)
 
 
-def _clock_finding(part: str, skew: timedelta) -> Finding:
+def clock_finding(part: str, skew: timedelta) -> Finding:
+    """How far a clock is from ours: settlement, expiry and periods go by the time of day."""
     said = f"its clock and ours differ by {abs(skew).total_seconds():.3f} s"
     if abs(skew) < SKEW_WARN:
         return Finding(part, "ok", said)
