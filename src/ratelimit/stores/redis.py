@@ -4,6 +4,7 @@ names.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import struct
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 from redis import asyncio as aredis
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
@@ -50,7 +51,7 @@ class RedisStore:
     async def close(self) -> None:
         """See the protocol."""
         await self.lane.close()
-        await self._client.aclose()
+        await disconnected(self._client)
 
     async def _call(self, groups: Sequence[Group]) -> Sequence[Answer]:
         try:
@@ -126,6 +127,15 @@ def connected(address: RedisAddress, settings: RedisSettings, lane: LaneSettings
         return aredis.Redis(unix_socket_path=address.path, **options)
     host, port = address.nodes[0]
     return aredis.Redis(host=host, port=port, **options)
+
+
+async def disconnected(client: aredis.Redis) -> None:
+    """Close the client's connections, and those to the Sentinels that it asked."""
+    await client.aclose()
+    pool = client.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        sentinels: list[aredis.Redis] = pool.sentinel_manager.sentinels
+        await asyncio.gather(*(each.aclose() for each in sentinels))
 
 
 def connection_options(

@@ -10,9 +10,10 @@ from ratelimit.lint import lint
 def test_findings_in_order(tmp_path: Path) -> None:
     """Errors and warnings of all files, by file and line."""
     (tmp_path / "b.yaml").write_text("domain: b\nx: 1\n")
-    (tmp_path / "a.yaml").write_text(
-        "domain: a\nunit: day\ndescriptors:\n- {key: k, rate_limit: {unit: day}}\n- {key: 5, y: 1}\n"
+    text = (
+        "domain: a\nunit: day\ndescriptors:\n- {key: k, rate_limit: {unit: day}}\n- {key: 5, y: 1}"
     )
+    (tmp_path / "a.yaml").write_text(text)
     findings = [f"{f.file}:{f.line} {f.severity}" for f in lint(tmp_path)]
     assert findings == ["a.yaml:2 warning", "a.yaml:4 warning", "a.yaml:5 error", "b.yaml:2 error"]
 
