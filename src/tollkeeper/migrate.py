@@ -42,7 +42,7 @@ class Migration:
 
 def read_migrations(folder: Path = MIGRATIONS) -> list[Migration]:
     """All migrations in the order of their names."""
-    found = [Migration(path.name, path.read_text()) for path in sorted(folder.glob("*.sql"))]
+    found = [Migration(path.name, path.read_text()) for path in sorted(folder.glob("[0-9]*.sql"))]
     if not found:
         raise ConfigError(f"no migrations in {folder}; run from a checkout or set the folder")
     return found
