@@ -21,6 +21,7 @@ MAX_ID_BYTES = 128
 MAX_ECHO_BYTES = 16_384
 """A refused batch that is larger is answered once, with id ``null``, not call by call."""
 
+NOT_JSON = refuse("bad_request_body", "the body is not JSON", field="body")
 MEMBERS = frozenset({"jsonrpc", "id", "method", "params"})
 
 _batch = msgspec.json.Decoder(list[msgspec.Raw])
@@ -36,7 +37,7 @@ def read_calls(body: Body, max_calls: int) -> Mapping[str, int] | Refusal:
     try:
         calls = _split(body)
     except _FAULTS:
-        return _bad("the body is not a JSON-RPC request", "body")
+        return NOT_JSON
     if not calls:
         return _bad("an empty batch calls nothing", "body")
     if len(calls) > max_calls:
@@ -84,10 +85,12 @@ def _method(call: msgspec.Raw) -> str | Refusal:
     try:
         members = _call.decode(call)
         method = _text.decode(members["method"])
-    except _FAULTS:
-        return _bad("a call is not a JSON object with a method", "method")
+    except msgspec.ValidationError:
+        return _bad("a call is a JSON object whose method is text", "method")
     except KeyError:
         return _bad("a call names no method", "method")
+    except _FAULTS:
+        return NOT_JSON
     if not (members.keys() <= MEMBERS) and _has_twin(members):
         return _bad("a member of a call differs from 'method' only by case", "method")
     if not 0 < len(method) <= MAX_METHOD_CHARS:

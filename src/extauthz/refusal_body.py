@@ -11,8 +11,9 @@ import msgspec
 
 from billing.refusals import Refusal
 from extauthz.decision import Refused
-from extauthz.jsonrpc import reply_ids
+from extauthz.jsonrpc import NOT_JSON, reply_ids
 
+RPC_NOT_JSON = -32700
 RPC_CODES: Mapping[int, int] = {
     400: -32600,
     401: -32041,
@@ -22,9 +23,12 @@ RPC_CODES: Mapping[int, int] = {
     429: -32005,
     503: -32002,
 }
-"""JSON-RPC's error number by HTTP status: -32600 is JSON-RPC's own "invalid request", -32002 and
--32005 are what Ethereum's nodes answer when something is unavailable or a limit exceeded
-(EIP-1474), the others lie in the range that JSON-RPC leaves to servers."""
+"""JSON-RPC's error number by HTTP status.
+
+-32600 is JSON-RPC's own "invalid request", and :data:`RPC_NOT_JSON` its "parse error"; -32002 and
+-32005 are what Ethereum's nodes answer when something is unavailable or a limit exceeded (EIP-1474);
+the others lie in the range that JSON-RPC leaves to servers.
+"""
 
 _json = msgspec.json.Encoder()
 
@@ -56,7 +60,8 @@ def _rpc_body(refused: Refused, error: dict[str, int | str]) -> bytes:
     A batch gets an array with an answer for each id, as JSON-RPC wants it. Where that cannot be
     (the body is no JSON-RPC, an empty batch, notifications only), one answer with id ``null``.
     """
-    number = RPC_CODES[refused.refusal.kind.http_status]
+    refusal = refused.refusal
+    number = RPC_NOT_JSON if refusal is NOT_JSON else RPC_CODES[refusal.kind.http_status]
     message = error.pop("message")
     answer = _json.encode({"code": number, "message": message, "data": error})
     ids = reply_ids(refused.facts.body)

@@ -106,7 +106,9 @@ def write_refused(refused: Refused, action_url: str) -> bytes:
         _set(denied, "www-authenticate", _challenge(refusal))
     if refusal.retry_after_s is not None:
         _set(denied, "retry-after", str(refusal.retry_after_s))
-    response.dynamic_metadata.fields["refused"].string_value = refusal.kind.code
+    metadata = response.dynamic_metadata.fields
+    metadata["refused"].string_value = refusal.kind.code
+    metadata["request_id"].string_value = refused.request_id
     return response.SerializeToString()
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing.refusals import KINDS, refuse
+from billing.refusals import KINDS, Refusal, refuse
 from extauthz.decision import Refused
-from extauthz.jsonrpc import MAX_ECHO_BYTES
+from extauthz.jsonrpc import MAX_ECHO_BYTES, read_calls
 from extauthz.refusal_body import RPC_CODES, write_body
 from tests.unit.extauthz.test_response import facts
 
@@ -75,6 +75,17 @@ def test_a_batch_is_answered_call_by_call() -> None:
 def test_what_has_no_ids_is_answered_once_with_null(body: str | bytes) -> None:
     """As JSON-RPC has it for requests that cannot be read; an empty array is never sent."""
     assert written(body)["id"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "number"),
+    [("nope", -32700), ("[{]", -32700), ('{"method":', -32700), ("[]", -32600), ("5", -32600)],
+)
+def test_what_is_no_json_is_a_parse_error(body: str, number: int) -> None:
+    """JSON-RPC tells a text that cannot be parsed from a request that cannot be."""
+    refusal = read_calls(body, 10)
+    assert isinstance(refusal, Refusal)
+    assert written(body, refusal)["error"]["code"] == number
 
 
 def test_a_large_batch_is_answered_once() -> None:
