@@ -26,8 +26,8 @@ RPC_CODES: Mapping[int, int] = {
 """JSON-RPC's error number by HTTP status.
 
 -32600 is JSON-RPC's own "invalid request", and :data:`RPC_NOT_JSON` its "parse error"; -32002 and
--32005 are what Ethereum's nodes answer when something is unavailable or a limit exceeded (EIP-1474);
-the others lie in the range that JSON-RPC leaves to servers.
+-32005 are what Ethereum's nodes answer when something is unavailable or a limit exceeded
+(EIP-1474); the others lie in the range that JSON-RPC leaves to servers.
 """
 
 _json = msgspec.json.Encoder()
