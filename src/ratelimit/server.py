@@ -3,6 +3,8 @@ reflection."""
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -55,8 +57,10 @@ class GrpcServer:
         return 0 if address.startswith("unix:") else int(port)
 
     async def stop(self) -> None:
-        """Say so to health checks, finish what is under way, end."""
+        """Say so to health checks, go on until that was heard, finish what is under way, end."""
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        # gRPC cancels calls that have arrived and not begun when it stops: let them begin first.
+        await asyncio.sleep(self._settings.drain_notice_s)
         await self._server.stop(self._settings.drain_deadline_s)
 
     async def _set_health(self, status: int) -> None:

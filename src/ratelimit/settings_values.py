@@ -108,6 +108,9 @@ class RateLimitSettings:
     # Between looks at the directory when the system tells of no change (network file systems,
     # a directory that is swapped by a symbolic link).
     reload_poll_s: float = 2.0
+    # Between saying NOT_SERVING and refusing calls: Envoy's health check comes every tenth of
+    # a second.
+    drain_notice_s: float = 0.3
     # For requests under way when the service is told to stop.
     drain_deadline_s: float = 5.0
 
