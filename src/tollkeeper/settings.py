@@ -143,7 +143,7 @@ class Settings(BaseSettings):
         10,
         ge=1,
         le=10_000,
-        description="Longest wait for Redis in a rate limit; Envoy waits 20 ms.",
+        description="Longest wait for Redis in a rate limit, which Envoy waits 100 ms for.",
     )
     drain_deadline_s: int = Field(
         10, ge=0, le=3_600, description="Longest time to finish what is in hand after SIGTERM."
@@ -181,9 +181,6 @@ class Settings(BaseSettings):
     )
     settle_batch_wait_ms: int = Field(
         100, ge=1, le=60_000, description="How long a settled batch waits for more entries."
-    )
-    settle_queue_entries: int = Field(
-        100_000, ge=1, le=10_000_000, description="Entries that wait for Postgres; about 100 MiB."
     )
     spool_max_bytes: int = Field(
         1 << 30,
