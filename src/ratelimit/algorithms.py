@@ -35,7 +35,7 @@ from typing import NamedTuple
 STEP_BACK_MAX_US = 5_000_000
 # No counter passes this, so that sums stay exact in doubles: far above any limit (2**32 - 1).
 COUNT_MAX = 2**52
-# A bucket that is charged beyond its capacity (a correction, or `count_refused`) owes at most so
+# A bucket that is drawn beyond its capacity (a correction, or `count_refused`) owes at most so
 # many capacities, so that one absurd number cannot lock a key out for longer than that many
 # refills.
 DEBT_MAX_CAPACITIES = 60
@@ -50,7 +50,7 @@ class Algorithm(enum.IntEnum):
 
 
 class Role(enum.IntEnum):
-    """What it means for the whole request when this charge does not fit."""
+    """What it means for the whole request when this draw does not fit."""
 
     PLAIN = 0  # the request is over its limit
     QUOTA = 1  # the request is over its limit when every quota of it is
@@ -59,7 +59,7 @@ class Role(enum.IntEnum):
 
 
 class Consume(enum.IntEnum):
-    """When a charge is taken."""
+    """When a draw is taken."""
 
     IF_IT_FITS = 0
     ALWAYS = 1  # counted although refused, as envoyproxy/ratelimit's fixed windows are
@@ -67,14 +67,14 @@ class Consume(enum.IntEnum):
 
 
 class Mode(enum.IntEnum):
-    """How the charges of one request depend on each other."""
+    """How the draws of one request depend on each other."""
 
     EACH = 0  # each for itself
     ALL_OR_NONE = 1  # none is taken when the request is over its limit
     LOOK = 2  # none is taken in any case; the answers are those of EACH
 
 
-class Charge(NamedTuple):
+class Draw(NamedTuple):
     """One descriptor's cost against one counter. Times in microseconds, amounts in ticks."""
 
     key: str
@@ -84,7 +84,7 @@ class Charge(NamedTuple):
     cost: int
     capacity: int
     now_us: int
-    charged_us: int  # for a correction: when the cost was taken that is now put right; else now
+    drawn_us: int  # for a correction: when the cost was taken that is now put right; else now
     start_us: int  # of the window of now; 0 for buckets, as the next two
     previous_start_us: int
     length_us: int
@@ -95,15 +95,15 @@ class Charge(NamedTuple):
 
 
 class Group(NamedTuple):
-    """The charges of one request."""
+    """The draws of one request."""
 
-    charges: Sequence[Charge]
+    draws: Sequence[Draw]
     mode: int = Mode.EACH
     together: bool = False  # all counters in one store, for one step has to see them all
 
 
-class Outcome(NamedTuple):
-    """What became of one charge: levels in ticks; the last two are a sliding window's two
+class Reading(NamedTuple):
+    """What became of one draw: levels in ticks; the last two are a sliding window's two
     counts.
     """
 
@@ -122,117 +122,117 @@ State = tuple[int, int, int]
 class Applied(NamedTuple):
     """What to answer, and what to write: each changed counter with its time to live."""
 
-    outcomes: list[Outcome]
+    readings: list[Reading]
     changed: dict[str, tuple[State, int]]
 
 
 def apply(group: Group, read: Callable[[str], State | None]) -> Applied:
-    """Answer every charge of the group, in order, as the group's mode says."""
+    """Answer every draw of the group, in order, as the group's mode says."""
     anchored: dict[str, tuple[State, int]] = {}  # written whatever the mode says
     changed: dict[str, tuple[State, int]] = {}
-    outcomes = []
-    for charge in group.charges:
-        written = changed.get(charge.key) or anchored.get(charge.key)
-        known = written[0] if written else read(charge.key)
-        state = brought_up(charge, known)
-        if known is not None and stepped_back(charge, known):
-            anchored[charge.key] = (state, ttl_ms(charge, state))
-        before = after = level(charge, state)
-        over = charge.consume != Consume.CORRECTION and before + charge.cost > charge.capacity
-        if not over or charge.consume == Consume.ALWAYS:
-            taken = _taken(charge, state)
-            after = level(charge, taken)
-            if charge.cost != 0:
-                changed[charge.key] = (taken, ttl_ms(charge, taken))
-        outcomes.append(Outcome(over, before, after, *_counts(charge, state)))
-    if group.mode == Mode.LOOK or (group.mode == Mode.ALL_OR_NONE and refused(group, outcomes)):
-        return Applied([outcome._replace(after=outcome.before) for outcome in outcomes], anchored)
-    return Applied(outcomes, anchored | changed)
+    readings = []
+    for draw in group.draws:
+        written = changed.get(draw.key) or anchored.get(draw.key)
+        known = written[0] if written else read(draw.key)
+        state = brought_up(draw, known)
+        if known is not None and stepped_back(draw, known):
+            anchored[draw.key] = (state, ttl_ms(draw, state))
+        before = after = level(draw, state)
+        over = draw.consume != Consume.CORRECTION and before + draw.cost > draw.capacity
+        if not over or draw.consume == Consume.ALWAYS:
+            taken = _taken(draw, state)
+            after = level(draw, taken)
+            if draw.cost != 0:
+                changed[draw.key] = (taken, ttl_ms(draw, taken))
+        readings.append(Reading(over, before, after, *_counts(draw, state)))
+    if group.mode == Mode.LOOK or (group.mode == Mode.ALL_OR_NONE and refused(group, readings)):
+        return Applied([reading._replace(after=reading.before) for reading in readings], anchored)
+    return Applied(readings, anchored | changed)
 
 
-def refused(group: Group, outcomes: Sequence[Outcome]) -> bool:
-    """Whether the request is over its limit: any plain charge is over, or all of its quotas are."""
+def refused(group: Group, readings: Sequence[Reading]) -> bool:
+    """Whether the request is over its limit: any plain draw is over, or all of its quotas are."""
     quotas = 0
     quotas_over = 0
-    for charge, outcome in zip(group.charges, outcomes, strict=True):
-        if charge.role == Role.PLAIN and outcome.over:
+    for draw, reading in zip(group.draws, readings, strict=True):
+        if draw.role == Role.PLAIN and reading.over:
             return True
-        quotas += charge.role in {Role.QUOTA, Role.SHADOW_QUOTA}
-        quotas_over += charge.role == Role.QUOTA and outcome.over
+        quotas += draw.role in {Role.QUOTA, Role.SHADOW_QUOTA}
+        quotas_over += draw.role == Role.QUOTA and reading.over
     return quotas > 0 and quotas == quotas_over
 
 
-def brought_up(charge: Charge, state: State | None) -> State:
-    """The counter's state at the charge's time, before its cost."""
-    if charge.algorithm == Algorithm.FIXED_WINDOW:
+def brought_up(draw: Draw, state: State | None) -> State:
+    """The counter's state at the draw's time, before its cost."""
+    if draw.algorithm == Algorithm.FIXED_WINDOW:
         return state or (0, 0, 0)
-    if charge.algorithm == Algorithm.SLIDING_WINDOW:
-        return _slid(charge, state or (charge.start_us, 0, 0))
-    return _drained(charge, state or (0, charge.now_us, charge.scale))
+    if draw.algorithm == Algorithm.SLIDING_WINDOW:
+        return _slid(draw, state or (draw.start_us, 0, 0))
+    return _drained(draw, state or (0, draw.now_us, draw.scale))
 
 
-def stepped_back(charge: Charge, state: State) -> bool:
+def stepped_back(draw: Draw, state: State) -> bool:
     """Whether the counter is of a time so far ahead that the clock must have been put back. Its new
     time is then kept even when nothing else is, or it would stand still until the old one."""
-    if charge.algorithm == Algorithm.FIXED_WINDOW:
+    if draw.algorithm == Algorithm.FIXED_WINDOW:
         return False
-    at_us = state[0] if charge.algorithm == Algorithm.SLIDING_WINDOW else state[1]
-    return at_us - charge.now_us > STEP_BACK_MAX_US
+    at_us = state[0] if draw.algorithm == Algorithm.SLIDING_WINDOW else state[1]
+    return at_us - draw.now_us > STEP_BACK_MAX_US
 
 
-def level(charge: Charge, state: State) -> int:
-    """How much of the limit is used, in ticks, by a state that was brought up to the charge's
+def level(draw: Draw, state: State) -> int:
+    """How much of the limit is used, in ticks, by a state that was brought up to the draw's
     time.
     """
-    if charge.algorithm != Algorithm.SLIDING_WINDOW:
+    if draw.algorithm != Algorithm.SLIDING_WINDOW:
         return state[0]
     start_us, current, previous = state
-    left_us = charge.length_us - max(0, charge.now_us - start_us)
-    return current + -(-previous * max(0, left_us) // charge.length_us)
+    left_us = draw.length_us - max(0, draw.now_us - start_us)
+    return current + -(-previous * max(0, left_us) // draw.length_us)
 
 
-def ttl_ms(charge: Charge, state: State) -> int:
+def ttl_ms(draw: Draw, state: State) -> int:
     """For how long the state differs from no state at all, and a second for clocks that are
     behind.
     """
-    if charge.drain == 0:
-        return charge.ttl_ms
-    return -(-state[0] // (charge.drain * 1000)) + 1000
+    if draw.drain == 0:
+        return draw.ttl_ms
+    return -(-state[0] // (draw.drain * 1000)) + 1000
 
 
-def _slid(charge: Charge, state: State) -> State:
+def _slid(draw: Draw, state: State) -> State:
     start_us, current, previous = state
-    if start_us < charge.start_us:
-        follows = start_us == charge.previous_start_us
-        return (charge.start_us, 0, current if follows else 0)
-    if start_us - charge.now_us > STEP_BACK_MAX_US:
-        return (charge.start_us, current, 0)
+    if start_us < draw.start_us:
+        follows = start_us == draw.previous_start_us
+        return (draw.start_us, 0, current if follows else 0)
+    if start_us - draw.now_us > STEP_BACK_MAX_US:
+        return (draw.start_us, current, 0)
     return (start_us, current, previous)
 
 
-def _drained(charge: Charge, state: State) -> State:
+def _drained(draw: Draw, state: State) -> State:
     ticks, last_us, scale = state
-    if scale != charge.scale:
-        ticks = -(-ticks * charge.scale // scale)
-    elapsed_us = charge.now_us - last_us
+    if scale != draw.scale:
+        ticks = -(-ticks * draw.scale // scale)
+    elapsed_us = draw.now_us - last_us
     if -STEP_BACK_MAX_US <= elapsed_us < 0:
-        return (ticks, last_us, charge.scale)
-    ticks = max(0, ticks - max(0, elapsed_us) * charge.drain)
-    return (ticks, charge.now_us, charge.scale)
+        return (ticks, last_us, draw.scale)
+    ticks = max(0, ticks - max(0, elapsed_us) * draw.drain)
+    return (ticks, draw.now_us, draw.scale)
 
 
-def _taken(charge: Charge, state: State) -> State:
-    """The state after the charge's cost, which a correction may make negative."""
-    if charge.algorithm == Algorithm.FIXED_WINDOW:
-        return (_bounded(state[0] + charge.cost, COUNT_MAX), 0, 0)
-    if charge.algorithm == Algorithm.TOKEN_BUCKET:
-        most = DEBT_MAX_CAPACITIES * charge.capacity
-        return (_bounded(state[0] + charge.cost, most), state[1], state[2])
+def _taken(draw: Draw, state: State) -> State:
+    """The state after the draw's cost, which a correction may make negative."""
+    if draw.algorithm == Algorithm.FIXED_WINDOW:
+        return (_bounded(state[0] + draw.cost, COUNT_MAX), 0, 0)
+    if draw.algorithm == Algorithm.TOKEN_BUCKET:
+        most = DEBT_MAX_CAPACITIES * draw.capacity
+        return (_bounded(state[0] + draw.cost, most), state[1], state[2])
     start_us, current, previous = state
-    if charge.cost >= 0 or charge.charged_us >= start_us:
-        return (start_us, _bounded(current + charge.cost, COUNT_MAX), previous)
-    if start_us - charge.charged_us <= charge.length_us:
-        return (start_us, current, _bounded(previous + charge.cost, COUNT_MAX))
+    if draw.cost >= 0 or draw.drawn_us >= start_us:
+        return (start_us, _bounded(current + draw.cost, COUNT_MAX), previous)
+    if start_us - draw.drawn_us <= draw.length_us:
+        return (start_us, current, _bounded(previous + draw.cost, COUNT_MAX))
     return state
 
 
@@ -240,7 +240,7 @@ def _bounded(amount: int, most: int) -> int:
     return max(0, min(amount, most))
 
 
-def _counts(charge: Charge, state: State) -> tuple[int, int]:
-    if charge.algorithm == Algorithm.SLIDING_WINDOW:
+def _counts(draw: Draw, state: State) -> tuple[int, int]:
+    if draw.algorithm == Algorithm.SLIDING_WINDOW:
         return state[1], state[2]
     return 0, 0

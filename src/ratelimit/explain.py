@@ -71,19 +71,19 @@ async def explain(
     if not isinstance(turn, Turn):
         verdict = "unlimited" if rule else "no_rule"
         return Explanation(verdict, name, place)
-    group = Group([turn.charge], Mode.LOOK, domain.all_or_nothing or settings.all_or_nothing)
-    (seen,) = await store.charge(group)
-    taken = 0 if seen.over else turn.charge.cost
-    turn.outcome = seen._replace(after=seen.before + taken)
+    group = Group([turn.draw], Mode.LOOK, domain.all_or_nothing or settings.all_or_nothing)
+    (seen,) = await store.draw(group)
+    taken = 0 if seen.over else turn.draw.cost
+    turn.reading = seen._replace(after=seen.before + taken)
     status = turn.status(quota_mode=settings.quota_mode)
-    shadowed = turn.outcome.over and not status.over
+    shadowed = turn.reading.over and not status.over
     verdict = "over_limit" if status.over else "ok_in_shadow_mode" if shadowed else "ok"
     return Explanation(
         verdict,
         name,
         place,
         described_limit(turn.limit),
-        turn.charge.key,
+        turn.draw.key,
         status.remaining,
         status.reset_s,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ratelimit.algorithms import Group, Mode, Outcome, Role
+from ratelimit.algorithms import Group, Mode, Reading, Role
 from ratelimit.errors import StoreUnavailable
 from ratelimit.metrics import Metrics
 from ratelimit.rules import Domain, OnFailure
@@ -33,7 +33,7 @@ class Fallback:
     def answer(
         self, domain: Domain, turns: Sequence[Turn], mode: Mode, fault: StoreUnavailable
     ) -> None:
-        """Give every turn an outcome, or raise the fault where the declared answer is an error."""
+        """Give every turn a reading, or raise the fault where the declared answer is an error."""
         declared = domain.on_failure or self._on_failure
         self._metrics.without_store[domain.name, fault.reason, declared] += 1
         if declared == "error":
@@ -43,19 +43,19 @@ class Fallback:
             return
         over = declared == "deny"
         for turn in turns:
-            used = turn.charge.capacity if over else 0
-            turn.outcome = Outcome(over and not turn.corrects, used, used, 0, 0)
+            used = turn.draw.capacity if over else 0
+            turn.reading = Reading(over and not turn.corrects, used, used, 0, 0)
             turn.blocked_us = DENIED_WAIT_US if over else 0
 
     def _count_locally(self, turns: Sequence[Turn], mode: Mode) -> None:
         for turn in turns:
-            asked = turn.charge
+            asked = turn.draw
             share = turn.limit.shared(self._share)
             if turn.corrects:
                 delta = asked.cost // asked.scale
-                turn.charge = share.correction(turn.counter, delta, asked.now_us, asked.charged_us)
+                turn.draw = share.correction(turn.counter, delta, asked.now_us, asked.drawn_us)
             else:
-                turn.charge = share.charge(turn.counter, turn.hits, asked.now_us, Role(asked.role))
-        outcomes = self._counters.charge_now(Group([turn.charge for turn in turns], mode))
-        for turn, outcome in zip(turns, outcomes, strict=True):
-            turn.outcome = outcome
+                turn.draw = share.draw(turn.counter, turn.hits, asked.now_us, Role(asked.role))
+        readings = self._counters.draw_now(Group([turn.draw for turn in turns], mode))
+        for turn, reading in zip(turns, readings, strict=True):
+            turn.reading = reading

@@ -1,6 +1,6 @@
 """The story of one request: every decision and every wait of the turnstile, top to bottom.
 
-domain known?  ->  which rules apply  ->  known to be over already?  ->  charge the counters
+domain known?  ->  which rules apply  ->  known to be over already?  ->  draw the counters
 (or, while they are away, the declared answer)  ->  remember and count  ->  the decision
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ratelimit.algorithms import Charge, Consume, Group, Mode, Outcome, Role
+from ratelimit.algorithms import Consume, Draw, Group, Mode, Reading, Role
 from ratelimit.decision import NO_LIMIT, NO_LIMIT_QUOTA, Decision, concluded
 from ratelimit.descriptors import Descriptor, LimitRequest
 from ratelimit.errors import InvalidRequest, StoreUnavailable
@@ -76,11 +76,11 @@ class Limiter:
         if NO_LIMIT_QUOTA in placed:
             mode = Mode.EACH  # a quota that is never used up: the request cannot be refused
         self._settle_known(turns, mode, now_us)
-        asked = [turn for turn in turns if turn.outcome is None]
+        asked = [turn for turn in turns if turn.reading is None]
         if mode == Mode.ALL_OR_NONE and len(asked) < len(turns):
             mode = Mode.LOOK
         if asked:
-            await self._charge(domain, asked, mode)
+            await self._draw(domain, asked, mode)
         for turn in turns:
             self._count(turn)
         return self._decision(placed)
@@ -90,11 +90,11 @@ class Limiter:
         domain_name: str,
         descriptors: Sequence[Descriptor],
         delta_hits: int,
-        charged_us: int | None = None,
+        drawn_us: int | None = None,
     ) -> None:
-        """Charge ``delta_hits`` more in any case, or give that many back when negative.
+        """Draw ``delta_hits`` more in any case, or give that many back when negative.
 
-        ``charged_us`` is when the hits that are given back were charged: they return to that time's
+        ``drawn_us`` is when the hits that are given back were drawn: they return to that time's
         window, and to none when it is over. Each descriptor's own ``hits`` are not looked at.
         Raises :class:`StoreUnavailable`.
         """
@@ -106,13 +106,13 @@ class Limiter:
         placed = Applying(domain, self._terms, self._metrics, now_us).placed(descriptors)
         turns = [turn for turn in placed if isinstance(turn, Turn)]
         for turn in turns:
-            self._cache.forget(turn.charge.key)
-            then_us = now_us if charged_us is None else charged_us
-            turn.charge = turn.limit.correction(turn.counter, delta_hits, now_us, then_us)
+            self._cache.forget(turn.draw.key)
+            then_us = now_us if drawn_us is None else drawn_us
+            turn.draw = turn.limit.correction(turn.counter, delta_hits, now_us, then_us)
         if turns:
             self._metrics.events["corrections"] += len(turns)
-            charges = [turn.charge for turn in turns]
-            await self._store.charge(Group(charges, Mode.EACH, self._mode(domain) != Mode.EACH))
+            draws = [turn.draw for turn in turns]
+            await self._store.draw(Group(draws, Mode.EACH, self._mode(domain) != Mode.EACH))
 
     def _check(self, request: LimitRequest) -> None:
         if not request.domain:
@@ -128,57 +128,55 @@ class Limiter:
         return Mode.ALL_OR_NONE if whole else Mode.EACH
 
     def _settle_known(self, turns: Sequence[Turn], mode: Mode, now_us: int) -> None:
-        """Give an outcome to the turns that need not be asked about, since they are over anyway.
+        """Give a reading to the turns that need not be asked about, since they are over anyway.
 
         Where all or none is taken, only those are settled so that decide about the request.
         """
         for turn in turns:
-            charge = turn.charge
+            draw = turn.draw
             if turn.too_large:
                 self._metrics.events["descriptor_too_large"] += 1
-                turn.blocked_us = wait_us(charge, _full(charge.capacity), charge.scale)
-            elif _may_be_known(charge, mode):
-                turn.blocked_us = self._cache.blocked_us(charge.key, charge.capacity, now_us)
+                turn.blocked_us = wait_us(draw, _full(draw.capacity), draw.scale)
+            elif _may_be_known(draw, mode):
+                turn.blocked_us = self._cache.blocked_us(draw.key, draw.capacity, now_us)
             if turn.blocked_us:
-                turn.outcome = _full(charge.capacity)
+                turn.reading = _full(draw.capacity)
 
-    async def _charge(self, domain: Domain, asked: Sequence[Turn], mode: Mode) -> None:
+    async def _draw(self, domain: Domain, asked: Sequence[Turn], mode: Mode) -> None:
         together = self._mode(domain) == Mode.ALL_OR_NONE
         try:
-            outcomes = await self._store.charge(
-                Group([turn.charge for turn in asked], mode, together)
-            )
+            readings = await self._store.draw(Group([turn.draw for turn in asked], mode, together))
         except StoreUnavailable as fault:
             self._fallback.answer(domain, asked, mode, fault)
             return
-        for turn, outcome in zip(asked, outcomes, strict=True):
-            turn.outcome = outcome
-            charge = turn.charge
-            if outcome.over:
-                wait = wait_us(charge, outcome, charge.scale)
-                self._cache.remember(charge.key, charge.capacity, charge.now_us, wait)
-            elif charge.cost < 0:
-                self._cache.forget(charge.key)
+        for turn, reading in zip(asked, readings, strict=True):
+            turn.reading = reading
+            draw = turn.draw
+            if reading.over:
+                wait = wait_us(draw, reading, draw.scale)
+                self._cache.remember(draw.key, draw.capacity, draw.now_us, wait)
+            elif draw.cost < 0:
+                self._cache.forget(draw.key)
 
     def _count(self, turn: Turn) -> None:
-        outcome, charge, hits = turn.outcome, turn.charge, turn.hits
-        assert outcome is not None
+        reading, draw, hits = turn.reading, turn.draw, turn.hits
+        assert reading is not None
         if turn.corrects:
             self._metrics.events["corrections"] += 1
             return
         counts, ratio = turn.counts, self._settings.near_limit_ratio
-        before, limit = outcome.before // charge.scale, charge.capacity // charge.scale
+        before, limit = reading.before // draw.scale, draw.capacity // draw.scale
         counts.total += hits
-        if not outcome.over:
+        if not reading.over:
             counts.kept(hits, before, limit, ratio)
             return
         over = hits
         if turn.blocked_us:
             counts.exceeded_unasked(hits)
         else:
-            counted = outcome.after != outcome.before
+            counted = reading.after != reading.before
             over = counts.exceeded(hits, before, limit, ratio, counted=counted)
-        if charge.role in {Role.SHADOW, Role.SHADOW_QUOTA}:
+        if draw.role in {Role.SHADOW, Role.SHADOW_QUOTA}:
             counts.shadow_mode += over
 
     def _decision(self, placed: Sequence[Placed]) -> Decision:
@@ -195,11 +193,11 @@ class Limiter:
         return Decision(over, statuses)
 
 
-def _may_be_known(charge: Charge, mode: Mode) -> bool:
-    if charge.cost <= 0 or charge.consume == Consume.CORRECTION:
+def _may_be_known(draw: Draw, mode: Mode) -> bool:
+    if draw.cost <= 0 or draw.consume == Consume.CORRECTION:
         return False
-    return mode == Mode.EACH or charge.role == Role.PLAIN
+    return mode == Mode.EACH or draw.role == Role.PLAIN
 
 
-def _full(capacity: int) -> Outcome:
-    return Outcome(over=True, before=capacity, after=capacity, current=0, previous=0)
+def _full(capacity: int) -> Reading:
+    return Reading(over=True, before=capacity, after=capacity, current=0, previous=0)

@@ -1,4 +1,4 @@
-"""A limit as values: what a rule or an override says, made ready for charging."""
+"""A limit as values: what a rule or an override says, made ready for drawing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from math import gcd
 
-from ratelimit.algorithms import Algorithm, Charge, Consume, Role
+from ratelimit.algorithms import Algorithm, Consume, Draw, Role
 from ratelimit.units import Unit, Window, calendar_window, clock_window
 
 # Above every limit that the wire can carry (2**32 - 1), so a larger number of hits changes no
@@ -56,39 +56,39 @@ class Limit:
 
     @property
     def consume(self) -> Consume:
-        """Whether a refused charge is counted all the same."""
+        """Whether a refused draw is counted all the same."""
         return Consume.ALWAYS if self.count_refused else Consume.IF_IT_FITS
 
     def window(self, at_us: int) -> Window:
-        """The window that a charge at this time counts in; meaningless for a bucket."""
+        """The window that a draw at this time counts in; meaningless for a bucket."""
         if self.calendar:
             return calendar_window(self.unit, self.billing_day, at_us)
         return clock_window(self.unit, at_us)
 
-    def charge(self, key: str, hits: int, now_us: int, role: Role = Role.PLAIN) -> Charge:
-        """The charge of ``hits`` (0 asks without counting) against the counter ``key``."""
+    def draw(self, key: str, hits: int, now_us: int, role: Role = Role.PLAIN) -> Draw:
+        """The draw of ``hits`` (0 asks without counting) against the counter ``key``."""
         cost = min(hits, HITS_MAX) * self.scale
-        return self._charge(key, cost, (now_us, now_us), role, self.consume)
+        return self._draw(key, cost, (now_us, now_us), role, self.consume)
 
-    def correction(self, key: str, delta_hits: int, now_us: int, charged_us: int) -> Charge:
-        """A charge that is taken in any case. What is given back (a negative delta) belongs to the
-        window of ``charged_us``; what is charged in addition, to the one of now."""
+    def correction(self, key: str, delta_hits: int, now_us: int, drawn_us: int) -> Draw:
+        """A draw that is taken in any case. What is given back (a negative delta) belongs to the
+        window of ``drawn_us``; what is drawn in addition, to the one of now."""
         delta = max(-HITS_MAX, min(delta_hits, HITS_MAX))
-        counted_us = charged_us if delta < 0 else now_us
+        counted_us = drawn_us if delta < 0 else now_us
         cost = delta * self.scale
-        return self._charge(key, cost, (now_us, counted_us), Role.SHADOW, Consume.CORRECTION)
+        return self._draw(key, cost, (now_us, counted_us), Role.SHADOW, Consume.CORRECTION)
 
     def shared(self, share: float) -> Limit:
         """The part of this limit that one of several instances may give out alone; at least one."""
         return _shared(self, share)
 
-    def _charge(
+    def _draw(
         self, key: str, cost: int, times: tuple[int, int], role: Role, consume: Consume
-    ) -> Charge:
+    ) -> Draw:
         now_us, counted_us = times
         per_second = self.unit is Unit.SECOND
         if self.algorithm is Algorithm.TOKEN_BUCKET:
-            return Charge(
+            return Draw(
                 key, self.algorithm, role, consume, cost, self.capacity, now_us, counted_us,
                 0, 0, 0, self.scale, self.drain, self.unit.length_us // 1000, per_second,
             )  # fmt: skip
@@ -101,7 +101,7 @@ class Limit:
                 start_us = self.window(counted_us).start_us
             key = f"{key}:{start_us // 1_000_000}"
             ttl_ms = max(0, end_us - now_us) // 1000 + 1000
-        return Charge(
+        return Draw(
             key, self.algorithm, role, consume, cost, self.capacity, now_us, counted_us,
             start_us, previous_us, length_us, 1, 0, ttl_ms, per_second,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""One descriptor's turn: the rule that applies to it, its charge, and what became of it. Pure."""
+"""One descriptor's turn: the rule that applies to it, its draw, and what became of it. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ratelimit.algorithms import Charge, Outcome, Role
+from ratelimit.algorithms import Draw, Reading, Role
 from ratelimit.counting import RuleCounts
 from ratelimit.decision import NO_LIMIT, NO_LIMIT_QUOTA, UNLIMITED, Status
 from ratelimit.descriptors import Descriptor
@@ -26,26 +26,26 @@ class Turn:
 
     rule: Rule | None  # None for an override, which takes nothing from a rule but how it counts
     limit: Limit
-    counter: str  # its name; a fixed window's charge adds the window to it
-    charge: Charge
+    counter: str  # its name; a fixed window's draw adds the window to it
+    draw: Draw
     hits: int
     counts: RuleCounts
     too_large: bool = False
     corrects: bool = False
-    outcome: Outcome | None = None
-    blocked_us: int = 0  # when the outcome is known without asking
+    reading: Reading | None = None
+    blocked_us: int = 0  # when the reading is known without asking
 
     def status(self, *, quota_mode: bool) -> Status:
-        """The answer for this descriptor, once it has an outcome."""
-        assert self.outcome is not None
+        """The answer for this descriptor, once it has a reading."""
+        assert self.reading is not None
         rule = self.rule
-        over = self.outcome.over and self.charge.role not in {Role.SHADOW, Role.SHADOW_QUOTA}
-        wait_us = self.blocked_us or until_reset_us(self.charge, self.outcome)
+        over = self.reading.over and self.draw.role not in {Role.SHADOW, Role.SHADOW_QUOTA}
+        wait_us = self.blocked_us or until_reset_us(self.draw, self.reading)
         return Status(
             over,
             self.limit,
             rule.name if rule else "",
-            remaining_hits(self.charge, self.outcome),
+            remaining_hits(self.draw, self.reading),
             wait_us,
             quota_mode or (rule is not None and rule.quota_mode),
             rule.metadata if rule else None,
@@ -109,15 +109,15 @@ class Applying(NamedTuple):
         quoted = self._number(match.quoted_hits, HITS_MAX) if match and match.quoted_hits else None
         if quoted is not None:
             delta = min(descriptor.hits, HITS_MAX) - quoted
-            charge = limit.correction(key, delta, self.now_us, self.now_us)
+            draw = limit.correction(key, delta, self.now_us, self.now_us)
         else:
             role = _role(rule, quota_mode=self.terms.quota_mode)
-            charge = limit.charge(key, descriptor.hits, self.now_us, role)
+            draw = limit.draw(key, descriptor.hits, self.now_us, role)
         return Turn(
             rule,
             limit,
             key,
-            charge,
+            draw,
             descriptor.hits,
             counts,
             too_large=_too_large(descriptor, self.terms.size_max_bytes),

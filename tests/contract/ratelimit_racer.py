@@ -26,8 +26,8 @@ async def race(url: str, algorithm: Algorithm, hits: int) -> int:
     async def worker(count: int) -> None:
         nonlocal passed
         for _ in range(count):
-            (outcome,) = await opened.store.charge(Group([limit.charge("{race}", 1, T0_US)]))
-            passed += not outcome.over
+            (reading,) = await opened.store.draw(Group([limit.draw("{race}", 1, T0_US)]))
+            passed += not reading.over
 
     await asyncio.gather(*(worker(hits // 40) for _ in range(40)))
     await opened.store.close()

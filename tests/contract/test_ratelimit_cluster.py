@@ -53,8 +53,8 @@ async def test_counters_spread_over_the_masters(cluster: RedisCluster) -> None:
     store = store_of(cluster.nodes[1])
     names = [name_of(f"a{number}") for number in range(300)]
     for after in (1, 2, 3):
-        outcomes = await store.charge(Group([LIMIT.charge(name, 1, T0_US) for name in names]))
-        assert {outcome.after // LIMIT.scale for outcome in outcomes} == {after}
+        readings = await store.draw(Group([LIMIT.draw(name, 1, T0_US) for name in names]))
+        assert {reading.after // LIMIT.scale for reading in readings} == {after}
     sizes = [int(await ask(node.port, "DBSIZE")) for node in cluster.nodes]
     assert sum(sizes) == 300
     assert min(sizes) > 50
@@ -64,13 +64,13 @@ async def test_counters_spread_over_the_masters(cluster: RedisCluster) -> None:
 async def test_one_account_is_one_step(cluster: RedisCluster) -> None:
     """Descriptors that begin alike are all or nothing together, as on a single Redis."""
     store = store_of(cluster.nodes[0])
-    charges = [
-        LIMIT.charge(name_of("a1", "x"), 2, T0_US),
-        LIMIT.charge(name_of("a1", "y"), 9, T0_US),
+    draws = [
+        LIMIT.draw(name_of("a1", "x"), 2, T0_US),
+        LIMIT.draw(name_of("a1", "y"), 9, T0_US),
     ]
-    await store.charge(Group(charges, Mode.ALL_OR_NONE, together=True))
-    outcomes = await store.charge(Group(charges, Mode.LOOK))
-    assert [outcome.before for outcome in outcomes] == [0, 0]
+    await store.draw(Group(draws, Mode.ALL_OR_NONE, together=True))
+    readings = await store.draw(Group(draws, Mode.LOOK))
+    assert [reading.before for reading in readings] == [0, 0]
     await store.close()
 
 
@@ -78,11 +78,11 @@ async def test_a_domain_in_one_slot_is_one_step(cluster: RedisCluster) -> None:
     """With `one_slot` descriptors that begin differently are all or nothing as well."""
     store = store_of(cluster.nodes[0])
     names = [name_of(f"a{number}", whole_domain=True) for number in range(20)]
-    charges = [LIMIT.charge(name, 1 + number // 19 * 8, T0_US) for number, name in enumerate(names)]
-    outcomes = await store.charge(Group(charges, Mode.ALL_OR_NONE, together=True))
-    assert [outcome.over for outcome in outcomes] == [False] * 19 + [True]
-    looked = await store.charge(Group(charges, Mode.LOOK))
-    assert {outcome.before for outcome in looked} == {0}
+    draws = [LIMIT.draw(name, 1 + number // 19 * 8, T0_US) for number, name in enumerate(names)]
+    readings = await store.draw(Group(draws, Mode.ALL_OR_NONE, together=True))
+    assert [reading.over for reading in readings] == [False] * 19 + [True]
+    looked = await store.draw(Group(draws, Mode.LOOK))
+    assert {reading.before for reading in looked} == {0}
     await store.close()
 
 
@@ -104,19 +104,19 @@ async def test_a_slot_that_moves(cluster: RedisCluster) -> None:
     """While it moves and after it moved the count goes on, and every request is answered."""
     store = store_of(cluster.nodes[0])
     name = name_of("mover")
-    charge = Group([LIMIT.charge(name, 1, T0_US)])
-    assert not (await store.charge(charge))[0].over
+    draw = Group([LIMIT.draw(name, 1, T0_US)])
+    assert not (await store.draw(draw))[0].over
     slot = slot_of(name)
     source, target = await owner(cluster, slot)
     ids = [(await ask(node.port, "CLUSTER", "MYID")) for node in (source, target)]
     await ask(target.port, "CLUSTER", "SETSLOT", str(slot), "IMPORTING", ids[0])
     await ask(source.port, "CLUSTER", "SETSLOT", str(slot), "MIGRATING", ids[1])
     await ask(source.port, "MIGRATE", "127.0.0.1", str(target.port), name, "0", "5000")
-    assert (await store.charge(charge))[0].before == LIMIT.scale
+    assert (await store.draw(draw))[0].before == LIMIT.scale
     for node in (target, source):
         await ask(node.port, "CLUSTER", "SETSLOT", str(slot), "NODE", ids[1])
-    assert (await store.charge(charge))[0].before == 2 * LIMIT.scale
-    assert (await store.charge(charge))[0].over
+    assert (await store.draw(draw))[0].before == 2 * LIMIT.scale
+    assert (await store.draw(draw))[0].over
     await store.close()
 
 
@@ -153,7 +153,7 @@ async def test_a_master_that_stands_still(cluster: RedisCluster) -> None:
 async def answer(store: ClusterStore, name: str) -> str:
     """``ok``, or why there is none."""
     try:
-        await store.charge(Group([LIMIT.charge(name, 1, T0_US)]))
+        await store.draw(Group([LIMIT.draw(name, 1, T0_US)]))
     except StoreUnavailable as error:
         return error.reason
     return "ok"

@@ -38,10 +38,10 @@ async def used(settings: RedisSettings) -> int:
     """Hits of one counter after one more; raises what the store raises."""
     opened = open_store(RateLimitSettings(redis=settings, lane=LANE))
     try:
-        (outcome,) = await opened.store.charge(Group([LIMIT.charge("k", 1, T0_US)]))
+        (reading,) = await opened.store.draw(Group([LIMIT.draw("k", 1, T0_US)]))
     finally:
         await opened.store.close()
-    return outcome.after
+    return reading.after
 
 
 async def test_a_password(tmp_path: Path) -> None:
@@ -197,14 +197,14 @@ async def test_sentinel(tmp_path: Path) -> None:
         async with _sentinel(tmp_path, one) as port:
             url = f"redis+sentinel://127.0.0.1:{port}/main"
             opened = open_store(RateLimitSettings(redis=RedisSettings(url), lane=LANE))
-            group = Group([LIMIT.charge("k", 1, T0_US)])
-            assert (await opened.store.charge(group))[0].after == 1
+            group = Group([LIMIT.draw("k", 1, T0_US)])
+            assert (await opened.store.draw(group))[0].after == 1
             assert await ask(one.port, "DBSIZE") == "1"
             await _until(lambda: ask(port, "SENTINEL", "FAILOVER", "main"), "OK")
             await _until(lambda: ask(two.port, "INFO", "replication"), "role:master")
             await _until(lambda: ask(one.port, "INFO", "replication"), "role:slave")
             async with asyncio.timeout(10):
-                while not await _counted(opened.store.charge(group)):
+                while not await _counted(opened.store.draw(group)):
                     await asyncio.sleep(0.05)
             assert int(await ask(two.port, "GET", f"k:{T0_US // SECOND_US // 3600 * 3600}")) >= 2
             await opened.store.close()

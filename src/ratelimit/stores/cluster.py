@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from ratelimit.algorithms import Group, Outcome
+from ratelimit.algorithms import Group, Reading
 from ratelimit.errors import StoreUnavailable
 from ratelimit.settings_values import LaneSettings, RedisSettings
 from ratelimit.stores.cluster_node import Address, Cluster, ClusterNode, SlotRange, slot_of
@@ -37,17 +37,17 @@ class ClusterStore:
         self._owners: dict[int, Address] = {}  # by slot
         self._learning: asyncio.Task[None] | None = None
 
-    async def charge(self, group: Group) -> Sequence[Outcome]:
+    async def draw(self, group: Group) -> Sequence[Reading]:
         """See the protocol."""
-        slots = [slot_of(charge.key) for charge in group.charges]
+        slots = [slot_of(draw.key) for draw in group.draws]
         if len(set(slots)) == 1:
-            return await self._charge_slot(slots[0], group)
+            return await self._draw_slot(slots[0], group)
         parts: dict[int, list[int]] = {}
         for number, slot in enumerate(slots):
             parts.setdefault(slot, []).append(number)
         answers = await asyncio.gather(
             *(
-                self._charge_slot(slot, group._replace(charges=[group.charges[n] for n in numbers]))
+                self._draw_slot(slot, group._replace(draws=[group.draws[n] for n in numbers]))
                 for slot, numbers in parts.items()
             )
         )
@@ -80,17 +80,17 @@ class ClusterStore:
             await asyncio.gather(self._learning, return_exceptions=True)
         await asyncio.gather(*(node.close() for node in self._nodes.values()))
 
-    async def _charge_slot(self, slot: int, group: Group) -> Sequence[Outcome]:
+    async def _draw_slot(self, slot: int, group: Group) -> Sequence[Reading]:
         if not self._owners:
             await self._learned()
         try:
-            return await self._owner(slot).lane.charge(group)
+            return await self._owner(slot).lane.draw(group)
         except StoreUnavailable as error:
             if error.reason != "moved":
                 raise
         # The slot's old master refused, so nothing was counted there: ask the new one, once.
         await self._learned()
-        return await self._owner(slot).lane.charge(group)
+        return await self._owner(slot).lane.draw(group)
 
     def _owner(self, slot: int) -> ClusterNode:
         address = self._owners.get(slot)

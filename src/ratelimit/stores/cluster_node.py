@@ -10,7 +10,7 @@ from redis import asyncio as aredis
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, NoScriptError, TryAgainError
 
-from ratelimit.algorithms import Group, Outcome
+from ratelimit.algorithms import Group, Reading
 from ratelimit.errors import StoreUnavailable
 from ratelimit.settings_values import LaneSettings
 from ratelimit.stores.lane import Answer, Lane, Server
@@ -95,7 +95,7 @@ class ClusterNode:
     async def _call(self, groups: Sequence[Group]) -> Sequence[Answer]:
         by_slot: dict[int, list[int]] = defaultdict(list)
         for number, group in enumerate(groups):
-            by_slot[slot_of(group.charges[0].key)].append(number)
+            by_slot[slot_of(group.draws[0].key)].append(number)
         batches = [[groups[number] for number in numbers] for numbers in by_slot.values()]
         raw = await self._round_trip("EVALSHA", self._script.sha, batches)
         unknown = [at for at, answer in enumerate(raw) if isinstance(answer, NoScriptError)]
@@ -106,8 +106,8 @@ class ClusterNode:
                 raw[at] = answer
         answered: list[Answer] = [()] * len(groups)
         for numbers, batch, answer in zip(by_slot.values(), batches, raw, strict=True):
-            for number, outcomes in zip(numbers, await self._answers(batch, answer), strict=True):
-                answered[number] = outcomes
+            for number, readings in zip(numbers, await self._answers(batch, answer), strict=True):
+                answered[number] = readings
         return answered
 
     async def _round_trip(
@@ -125,7 +125,7 @@ class ClusterNode:
     async def _answers(
         self, groups: Sequence[Group], answer: Any, *, may_ask: bool = True
     ) -> Sequence[Answer]:
-        """The outcomes of one slot's call, or for each of its groups why there are none."""
+        """The readings of one slot's call, or for each of its groups why there are none."""
         if isinstance(answer, MovedError):
             return [StoreUnavailable("moved", str(answer))] * len(groups)
         if isinstance(answer, AskError) and may_ask:
@@ -135,10 +135,10 @@ class ClusterNode:
         if isinstance(answer, Exception):
             return [await unavailable(self._client, answer)] * len(groups)
         try:
-            outcomes: Sequence[Sequence[Outcome]] = unpacked(groups, answer)
+            readings: Sequence[Sequence[Reading]] = unpacked(groups, answer)
         except Exception as error:
             raise await unavailable(self._client, error) from error
-        return outcomes
+        return readings
 
 
 def _slot_range(row: Sequence[Any], own_host: str) -> SlotRange:

@@ -14,19 +14,19 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import NamedTuple
 
-from ratelimit.algorithms import Group, Outcome
+from ratelimit.algorithms import Group, Reading
 from ratelimit.breaker import Breaker
 from ratelimit.errors import StoreUnavailable
 from ratelimit.settings_values import LaneSettings
 
 _log = logging.getLogger(__name__)
 
-Answer = Sequence[Outcome] | StoreUnavailable
+Answer = Sequence[Reading] | StoreUnavailable
 
 
 class _Waiting(NamedTuple):
     group: Group
-    answer: asyncio.Future[Sequence[Outcome]]
+    answer: asyncio.Future[Sequence[Reading]]
     since_s: float
 
 
@@ -70,15 +70,15 @@ class Lane:
         self._sending: asyncio.Task[None] | None = None
         self._probing: asyncio.Task[None] | None = None
 
-    async def charge(self, group: Group) -> Sequence[Outcome]:
-        """The group's outcomes. Raises :class:`StoreUnavailable`."""
+    async def draw(self, group: Group) -> Sequence[Reading]:
+        """The group's readings. Raises :class:`StoreUnavailable`."""
         if self.breaker.open:
             raise StoreUnavailable("breaker_open")
         if len(self._waiting) >= self._settings.waiting_requests_max:
             self.counts.turned_away += 1
             raise StoreUnavailable("too_many_waiting")
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Sequence[Outcome]] = loop.create_future()
+        answer: asyncio.Future[Sequence[Reading]] = loop.create_future()
         self._waiting.append(_Waiting(group, answer, loop.time()))
         if self._sending is None:
             self._sending = loop.create_task(self._send_all())

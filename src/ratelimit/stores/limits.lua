@@ -1,8 +1,8 @@
--- Charges the counters of many requests in one atomic step.
+-- Draws on the counters of many requests in one atomic step.
 --
 -- KEYS     every counter named in the batch, each once. In a Redis Cluster all of one slot.
--- ARGV[1]  the batch: for each group (one request) two doubles: how many charges, and the mode
---          (0 each for itself, 1 all or none, 2 look only); then for each charge 14 doubles:
+-- ARGV[1]  the batch: for each group (one request) two doubles: how many draws, and the mode
+--          (0 each for itself, 1 all or none, 2 look only); then for each draw 14 doubles:
 --            key         index into KEYS, from 1
 --            algorithm   0 fixed window, 1 sliding window, 2 token bucket
 --            role        0 plain, 1 quota, 2 shadow, 3 shadow of a quota: what it decides
@@ -10,15 +10,15 @@
 --            cost        in ticks; a correction's may be negative
 --            capacity    in ticks
 --            now         of the caller, in microseconds; this script never asks for the time
---            charged     when a corrected cost was taken; else now
+--            drawn     when a corrected cost was taken; else now
 --            start, previous start, length    of the window of now; 0 for buckets
 --            scale, drain    of a bucket: ticks per hit, ticks per microsecond
 --            ttl         in milliseconds, where the level does not say it
--- Returns  for each charge 5 doubles: over (0 or 1), level before, level after, and a sliding
+-- Returns  for each draw 5 doubles: over (0 or 1), level before, level after, and a sliding
 --          window's two counts.
 -- Keys hold: a fixed window's count as text; otherwise three doubles: a sliding window's start,
 -- current and previous count; a bucket's level, time and scale. A request that takes nothing writes
--- nothing, but for a clock that was put back. Time is linear in the number of charges.
+-- nothing, but for a clock that was put back. Time is linear in the number of draws.
 --
 -- The arithmetic is ratelimit/algorithms.py, line by line; change both or neither.
 local STEP_BACK_MAX_US = 5000000
@@ -28,22 +28,22 @@ local FIXED, SLIDING, BUCKET = 0, 1, 2
 local ALWAYS, CORRECTION = 1, 2
 local PLAIN, QUOTA, SHADOW_QUOTA = 0, 1, 3
 local ALL_OR_NONE, LOOK = 1, 2
-local ceil, floor, max, min = math.ceil, math.floor, math.max, math.min
+local ceil, max, min = math.ceil, math.max, math.min
 local pack, unpack_doubles = struct.pack, struct.unpack
 
 local known = {}    -- key index -> {a, b, c} as held or made by this batch; false: holds nothing
 local written = {}  -- key index -> ttl: which of them to write at the end
 local existing = {} -- key index -> a fixed window's count as it lies in Redis
 
-local function read(charge)
-  local index = charge.key
+local function read(draw)
+  local index = draw.key
   local state = known[index]
   if state ~= nil then return state end
   local value = redis.call('GET', KEYS[index])
   state = false
-  if value and charge.algorithm == FIXED then
-    state = {tonumber(value) or 0, 0, 0}
-    existing[index] = state[1]
+  if value and draw.algorithm == FIXED then
+    existing[index] = tonumber(value) -- nil for what is not ours: it is written over
+    if existing[index] then state = {existing[index], 0, 0} end
   elseif value and #value == 24 then
     local a, b, c = unpack_doubles('<ddd', value)
     state = {a, b, c}
@@ -52,64 +52,64 @@ local function read(charge)
   return state
 end
 
-local function brought_up(charge, state)
-  if charge.algorithm == FIXED then return state or {0, 0, 0} end
-  if charge.algorithm == SLIDING then
-    if not state then return {charge.start, 0, 0} end
+local function brought_up(draw, state)
+  if draw.algorithm == FIXED then return state or {0, 0, 0} end
+  if draw.algorithm == SLIDING then
+    if not state then return {draw.start, 0, 0} end
     local start, current = state[1], state[2]
-    if start < charge.start then
-      return {charge.start, 0, start == charge.previous_start and current or 0}
+    if start < draw.start then
+      return {draw.start, 0, start == draw.previous_start and current or 0}
     end
-    if start - charge.now > STEP_BACK_MAX_US then return {charge.start, current, 0} end
+    if start - draw.now > STEP_BACK_MAX_US then return {draw.start, current, 0} end
     return state
   end
-  if not state then return {0, charge.now, charge.scale} end
+  if not state then return {0, draw.now, draw.scale} end
   local ticks, last, scale = state[1], state[2], state[3]
-  if scale ~= charge.scale then ticks = ceil(ticks * charge.scale / scale) end
-  local elapsed = charge.now - last
-  if elapsed < 0 and elapsed >= -STEP_BACK_MAX_US then return {ticks, last, charge.scale} end
-  return {max(0, ticks - max(0, elapsed) * charge.drain), charge.now, charge.scale}
+  if scale ~= draw.scale then ticks = ceil(ticks * draw.scale / scale) end
+  local elapsed = draw.now - last
+  if elapsed < 0 and elapsed >= -STEP_BACK_MAX_US then return {ticks, last, draw.scale} end
+  return {max(0, ticks - max(0, elapsed) * draw.drain), draw.now, draw.scale}
 end
 
-local function stepped_back(charge, state)
-  if charge.algorithm == FIXED then return false end
-  local at = charge.algorithm == SLIDING and state[1] or state[2]
-  return at - charge.now > STEP_BACK_MAX_US
+local function stepped_back(draw, state)
+  if draw.algorithm == FIXED then return false end
+  local at = draw.algorithm == SLIDING and state[1] or state[2]
+  return at - draw.now > STEP_BACK_MAX_US
 end
 
-local function level(charge, state)
-  if charge.algorithm ~= SLIDING then return state[1] end
-  local left = max(0, charge.length - max(0, charge.now - state[1]))
-  return state[2] + ceil(state[3] * left / charge.length)
+local function level(draw, state)
+  if draw.algorithm ~= SLIDING then return state[1] end
+  local left = max(0, draw.length - max(0, draw.now - state[1]))
+  return state[2] + ceil(state[3] * left / draw.length)
 end
 
 local function bounded(amount, most) return max(0, min(amount, most)) end
 
-local function taken(charge, state)
-  local cost = charge.cost
-  if charge.algorithm == FIXED then return {bounded(state[1] + cost, COUNT_MAX), 0, 0} end
-  if charge.algorithm == BUCKET then
-    return {bounded(state[1] + cost, DEBT_MAX_CAPACITIES * charge.capacity), state[2], state[3]}
+local function taken(draw, state)
+  local cost = draw.cost
+  if draw.algorithm == FIXED then return {bounded(state[1] + cost, COUNT_MAX), 0, 0} end
+  if draw.algorithm == BUCKET then
+    return {bounded(state[1] + cost, DEBT_MAX_CAPACITIES * draw.capacity), state[2], state[3]}
   end
   local start, current, previous = state[1], state[2], state[3]
-  if cost >= 0 or charge.charged >= start then
+  if cost >= 0 or draw.drawn >= start then
     return {start, bounded(current + cost, COUNT_MAX), previous}
   end
-  if start - charge.charged <= charge.length then
+  if start - draw.drawn <= draw.length then
     return {start, current, bounded(previous + cost, COUNT_MAX)}
   end
   return state
 end
 
-local function ttl(charge, state)
-  if charge.drain == 0 then return charge.ttl end
-  return ceil(state[1] / (charge.drain * 1000)) + 1000
+local function ttl(draw, state)
+  if draw.drain == 0 then return draw.ttl end
+  return ceil(state[1] / (draw.drain * 1000)) + 1000
 end
 
-local function write(index, charge)
+local function write(index, draw)
   local state = known[index]
   local ttl_ms = string.format('%.0f', min(max(written[index], 1), 1e14))
-  if charge.algorithm ~= FIXED then
+  if draw.algorithm ~= FIXED then
     redis.call('SET', KEYS[index], pack('<ddd', state[1], state[2], state[3]), 'PX', ttl_ms)
   elseif not existing[index] then
     if state[1] > 0 then
@@ -121,7 +121,7 @@ local function write(index, charge)
 end
 
 local batch, at = ARGV[1], 1
-local charges_by_key, answers = {}, {}
+local draws_by_key, answers = {}, {}
 local size = #batch
 while at <= size do
   local count, mode
@@ -130,7 +130,7 @@ while at <= size do
   local first_answer = #answers
   for _ = 1, count do
     local c = {}
-    c.key, c.algorithm, c.role, c.consume, c.cost, c.capacity, c.now, c.charged, c.start,
+    c.key, c.algorithm, c.role, c.consume, c.cost, c.capacity, c.now, c.drawn, c.start,
       c.previous_start, c.length, c.scale, c.drain, c.ttl, at =
       unpack_doubles('<dddddddddddddd', batch, at)
     local index = c.key
@@ -138,7 +138,7 @@ while at <= size do
     local state = brought_up(c, held)
     if held and stepped_back(c, held) then
       held = state
-      known[index], written[index], charges_by_key[index] = state, ttl(c, state), c
+      known[index], written[index], draws_by_key[index] = state, ttl(c, state), c
     end
     local before = level(c, state)
     local after = before
@@ -153,7 +153,7 @@ while at <= size do
         end
         known[index] = now_state
         written[index] = ttl(c, now_state)
-        charges_by_key[index] = c
+        draws_by_key[index] = c
       end
     end
     if c.role == PLAIN and over then plain_over = true end
@@ -173,7 +173,7 @@ while at <= size do
   end
 end
 
-for index, _ in pairs(written) do write(index, charges_by_key[index]) end
+for index, _ in pairs(written) do write(index, draws_by_key[index]) end
 local reply = {}
 for i = 1, #answers do
   local a = answers[i]

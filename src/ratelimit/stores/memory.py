@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ratelimit.algorithms import Group, Outcome, State, apply
+from ratelimit.algorithms import Group, Reading, State, apply
 
 # Looked at per call for expiry, so that memory falls again without ever stopping to sweep.
 _SWEPT_PER_CALL = 4
@@ -15,7 +15,7 @@ _SWEPT_PER_CALL = 4
 class MemoryStore:
     """Counters in a dictionary of bounded size.
 
-    Expiry follows the charges' own times, not a clock of the store's own. Above
+    Expiry follows the draws' own times, not a clock of the store's own. Above
     ``counters_max`` the counter that was written longest ago is forgotten, which its key gains
     by; ``forgotten`` says how many were.
     """
@@ -30,13 +30,13 @@ class MemoryStore:
         """How many counters there are."""
         return len(self._counters)
 
-    async def charge(self, group: Group) -> Sequence[Outcome]:
+    async def draw(self, group: Group) -> Sequence[Reading]:
         """See the protocol; never fails."""
-        return self.charge_now(group)
+        return self.draw_now(group)
 
-    def charge_now(self, group: Group) -> Sequence[Outcome]:
+    def draw_now(self, group: Group) -> Sequence[Reading]:
         """The same, without waiting for the event loop."""
-        now_us = group.charges[0].now_us if group.charges else 0
+        now_us = group.draws[0].now_us if group.draws else 0
 
         def read(key: str) -> State | None:
             known = self._counters.get(key)
@@ -47,7 +47,7 @@ class MemoryStore:
             self._counters.pop(key, None)
             self._counters[key] = (state, now_us + ttl_ms * 1000)
         self._sweep(now_us)
-        return applied.outcomes
+        return applied.readings
 
     def state(self) -> str:
         """Always ``ok``."""

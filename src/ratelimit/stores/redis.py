@@ -16,7 +16,7 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
-from ratelimit.algorithms import Group, Outcome
+from ratelimit.algorithms import Group, Reading
 from ratelimit.errors import SettingRefused, StoreUnavailable
 from ratelimit.settings_values import LaneSettings, RedisSettings
 from ratelimit.stores.lane import Answer, Lane, Server
@@ -25,16 +25,16 @@ from ratelimit.stores.script import Script, packed, unpacked
 
 
 class RedisStore:
-    """One server, or the master of a Sentinel service; all charges of a request in one script."""
+    """One server, or the master of a Sentinel service; all draws of a request in one script."""
 
     def __init__(self, settings: RedisSettings, lane: LaneSettings, script: Script) -> None:
         self._client = connected(parse_redis_url(settings.url), settings, lane)
         self._script = script
         self.lane = Lane(Server("Redis", self._call, self._probe), lane)
 
-    async def charge(self, group: Group) -> Sequence[Outcome]:
+    async def draw(self, group: Group) -> Sequence[Reading]:
         """See the protocol."""
-        return await self.lane.charge(group)
+        return await self.lane.draw(group)
 
     def lanes(self) -> Sequence[Lane]:
         """For metrics."""
@@ -65,7 +65,7 @@ class RedisStore:
 
 async def run_script(
     client: aredis.Redis, script: Script, groups: Sequence[Group]
-) -> Sequence[Sequence[Outcome]]:
+) -> Sequence[Sequence[Reading]]:
     """One call; a second when the server does not know the script yet, or no longer."""
     keys, batch = packed(groups)
     try:

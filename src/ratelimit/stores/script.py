@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
-from ratelimit.algorithms import Group, Outcome
+from ratelimit.algorithms import Group, Reading
 
 _GROUP = struct.Struct("<dd")
-_CHARGE = struct.Struct("<14d")
-_OUTCOME = struct.Struct("<5d")
+_DRAW = struct.Struct("<14d")
+_READING = struct.Struct("<5d")
 
 
 class Batch(NamedTuple):
@@ -36,23 +36,23 @@ def limits_script() -> Script:
 
 
 def packed(groups: Sequence[Group]) -> Batch:
-    """Every counter once, and the charges that name it by its number."""
+    """Every counter once, and the draws that name it by its number."""
     numbers: dict[str, int] = {}
     parts = []
     for group in groups:
-        parts.append(_GROUP.pack(len(group.charges), group.mode))
-        for charge in group.charges:
-            number = numbers.setdefault(charge.key, len(numbers) + 1)
-            parts.append(_CHARGE.pack(number, *charge[1:14]))
+        parts.append(_GROUP.pack(len(group.draws), group.mode))
+        for draw in group.draws:
+            number = numbers.setdefault(draw.key, len(numbers) + 1)
+            parts.append(_DRAW.pack(number, *draw[1:14]))
     return Batch(list(numbers), b"".join(parts))
 
 
-def unpacked(groups: Sequence[Group], answer: bytes) -> list[list[Outcome]]:
-    """The outcomes of each group. Raises :class:`struct.error` for an answer of another size."""
-    if len(answer) != _OUTCOME.size * sum(len(group.charges) for group in groups):
+def unpacked(groups: Sequence[Group], answer: bytes) -> list[list[Reading]]:
+    """The readings of each group. Raises :class:`struct.error` for an answer of another size."""
+    if len(answer) != _READING.size * sum(len(group.draws) for group in groups):
         raise struct.error(f"an answer of {len(answer)} bytes does not fit the batch")
-    outcomes = (
-        Outcome(over > 0, int(before), int(after), int(current), int(previous))
-        for over, before, after, current, previous in _OUTCOME.iter_unpack(answer)
+    readings = (
+        Reading(over > 0, int(before), int(after), int(current), int(previous))
+        for over, before, after, current, previous in _READING.iter_unpack(answer)
     )
-    return [[next(outcomes) for _ in group.charges] for group in groups]
+    return [[next(readings) for _ in group.draws] for group in groups]

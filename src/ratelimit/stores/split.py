@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from ratelimit.algorithms import Group, Outcome
+from ratelimit.algorithms import Group, Reading
 from ratelimit.stores.protocol import CounterStore
 
 
 class SplitStore:
-    """Sends each charge to its store and puts the answers back in order.
+    """Sends each draw to its store and puts the answers back in order.
 
     Groups that belong together stay whole in the main store, since only one script can see all of
     their counters. Whether a domain's do is fixed by its file, so each counter has one place.
@@ -20,18 +20,18 @@ class SplitStore:
         self._main = main
         self._per_second = per_second
 
-    async def charge(self, group: Group) -> Sequence[Outcome]:
+    async def draw(self, group: Group) -> Sequence[Reading]:
         """See the protocol."""
-        apart = [charge.per_second for charge in group.charges]
+        apart = [draw.per_second for draw in group.draws]
         if group.together or not any(apart):
-            return await self._main.charge(group)
+            return await self._main.draw(group)
         if all(apart):
-            return await self._per_second.charge(group)
-        fast = [charge for charge, is_fast in zip(group.charges, apart, strict=True) if is_fast]
-        slow = [charge for charge, is_fast in zip(group.charges, apart, strict=True) if not is_fast]
+            return await self._per_second.draw(group)
+        fast = [draw for draw, is_fast in zip(group.draws, apart, strict=True) if is_fast]
+        slow = [draw for draw, is_fast in zip(group.draws, apart, strict=True) if not is_fast]
         answers = await asyncio.gather(
-            self._per_second.charge(Group(fast, group.mode)),
-            self._main.charge(Group(slow, group.mode)),
+            self._per_second.draw(Group(fast, group.mode)),
+            self._main.draw(Group(slow, group.mode)),
         )
         fast_answers, slow_answers = iter(answers[0]), iter(answers[1])
         return [next(fast_answers if is_fast else slow_answers) for is_fast in apart]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-from ratelimit.algorithms import Algorithm, Charge, Consume, Group, Mode, Outcome, Role
+from ratelimit.algorithms import Algorithm, Consume, Draw, Group, Mode, Reading, Role
 from ratelimit.limits import Limit
 from ratelimit.units import Unit
 from tests.unit.ratelimit.reference_model import Ask, Said
@@ -35,7 +35,7 @@ class Step(NamedTuple):
 
 
 def _ask(counter: str, hits: int, role: Role, age_us: int) -> Ask:
-    return Ask(counter, _LIMITS[counter], hits, role, corrects=hits < 0, charged_us=age_us)
+    return Ask(counter, _LIMITS[counter], hits, role, corrects=hits < 0, drawn_us=age_us)
 
 
 _asks = st.builds(
@@ -55,30 +55,30 @@ steps = st.lists(
 
 def dated(step: Step, now_us: int) -> Step:
     """The step with the age of what is given back as a time."""
-    asks = [ask._replace(charged_us=now_us - ask.charged_us) for ask in step.asks]
+    asks = [ask._replace(drawn_us=now_us - ask.drawn_us) for ask in step.asks]
     return step._replace(asks=asks)
 
 
 def group_of(step: Step, now_us: int, prefix: str = "") -> Group:
     """The same request for a store."""
-    return Group([_charge(ask, now_us, prefix) for ask in step.asks], step.mode)
+    return Group([_draw(ask, now_us, prefix) for ask in step.asks], step.mode)
 
 
-def said(group: Group, outcomes: Sequence[Outcome]) -> list[Said]:
+def said(group: Group, readings: Sequence[Reading]) -> list[Said]:
     """A store's answers in the model's words."""
     return [
-        Said(outcome.over, 0 if _corrects(charge) else -(-outcome.before // charge.scale))
-        for charge, outcome in zip(group.charges, outcomes, strict=True)
+        Said(reading.over, 0 if _corrects(draw) else -(-reading.before // draw.scale))
+        for draw, reading in zip(group.draws, readings, strict=True)
     ]
 
 
-def _corrects(charge: Charge) -> bool:
-    return charge.consume == Consume.CORRECTION
+def _corrects(draw: Draw) -> bool:
+    return draw.consume == Consume.CORRECTION
 
 
-def _charge(ask: Ask, now_us: int, prefix: str) -> Charge:
+def _draw(ask: Ask, now_us: int, prefix: str) -> Draw:
     counter = f"{prefix}{{t}}:{ask.counter}"
     if ask.corrects:
-        charge = ask.limit.correction(counter, ask.hits, now_us, ask.charged_us)
-        return charge._replace(role=ask.role)
-    return ask.limit.charge(counter, ask.hits, now_us, ask.role)
+        draw = ask.limit.correction(counter, ask.hits, now_us, ask.drawn_us)
+        return draw._replace(role=ask.role)
+    return ask.limit.draw(counter, ask.hits, now_us, ask.role)

@@ -24,7 +24,7 @@ class Ask(NamedTuple):
     hits: int
     role: Role = Role.PLAIN
     corrects: bool = False
-    charged_us: int = 0
+    drawn_us: int = 0
 
 
 class Said(NamedTuple):
@@ -58,7 +58,7 @@ class ReferenceModel:
             over = not ask.corrects and used + ask.hits > (size if ask.limit.capacity else 0)
             answers.append(Said(over, 0 if ask.corrects else ceil(used)))
             if not over or ask.limit.count_refused:
-                counted_us = ask.charged_us if ask.corrects and ask.hits < 0 else now_us
+                counted_us = ask.drawn_us if ask.corrects and ask.hits < 0 else now_us
                 self.log[ask.counter].append(_Hit(counted_us, ask.hits, now_us))
         if mode is Mode.LOOK or (mode is Mode.ALL_OR_NONE and _refused(asks, answers)):
             self.log = defaultdict(list, before)

@@ -8,10 +8,10 @@ from ratelimit.algorithms import (
     COUNT_MAX,
     STEP_BACK_MAX_US,
     Algorithm,
-    Charge,
+    Draw,
     Group,
     Mode,
-    Outcome,
+    Reading,
     Role,
     State,
     apply,
@@ -33,15 +33,15 @@ class Counters:
     def __init__(self) -> None:
         self.states: dict[str, State] = {}
 
-    def ask(self, group: Group) -> list[Outcome]:
+    def ask(self, group: Group) -> list[Reading]:
         """Apply a group and keep what it changed."""
         applied = apply(group, self.states.get)
         self.states |= {key: state for key, (state, _) in applied.changed.items()}
-        return applied.outcomes
+        return applied.readings
 
-    def hit(self, limit: Limit, hits: int, now_us: int) -> Outcome:
-        """One charge by itself."""
-        return self.ask(Group([limit.charge("k", hits, now_us)]))[0]
+    def hit(self, limit: Limit, hits: int, now_us: int) -> Reading:
+        """One draw by itself."""
+        return self.ask(Group([limit.draw("k", hits, now_us)]))[0]
 
 
 def overs(counters: Counters, limit: Limit, now_us: int, count: int) -> list[bool]:
@@ -53,8 +53,8 @@ def test_a_fixed_window_counts_refused_hits_until_it_ends() -> None:
     """Three fit, the fourth does not and is counted, and the next window starts from nothing."""
     counters = Counters()
     assert overs(counters, FIXED, T0_US, 4) == [False, False, False, True]
-    assert counters.hit(FIXED, 0, T0_US) == Outcome(True, 4, 4, 0, 0)
-    assert counters.hit(FIXED, 1, T0_US + 60 * SECOND_US) == Outcome(False, 0, 1, 0, 0)
+    assert counters.hit(FIXED, 0, T0_US) == Reading(True, 4, 4, 0, 0)
+    assert counters.hit(FIXED, 1, T0_US + 60 * SECOND_US) == Reading(False, 0, 1, 0, 0)
 
 
 def test_a_fixed_window_can_leave_refused_hits_uncounted() -> None:
@@ -120,8 +120,8 @@ def test_a_changed_rate_keeps_what_was_used() -> None:
     counters = Counters()
     counters.hit(Limit(1, Unit.SECOND, Algorithm.TOKEN_BUCKET, burst=10), 5, T0_US)
     faster = Limit(300, Unit.MINUTE, Algorithm.TOKEN_BUCKET, burst=10)
-    outcome = counters.hit(faster, 0, T0_US)
-    assert outcome.before == 5 * faster.scale
+    reading = counters.hit(faster, 0, T0_US)
+    assert reading.before == 5 * faster.scale
     assert not counters.hit(faster, 10, T0_US + SECOND_US).over
 
 
@@ -149,9 +149,9 @@ def test_a_sliding_window_waits_for_a_clock_that_is_just_behind() -> None:
     """A caller whose clock lags over a window's edge counts in the new window all the same."""
     counters = Counters()
     counters.hit(SLIDING, 10, T0_US + 60 * SECOND_US)
-    outcome = counters.hit(SLIDING, 1, T0_US + 60 * SECOND_US - STEP_BACK_MAX_US)
-    assert outcome.over
-    assert outcome.before == 10
+    reading = counters.hit(SLIDING, 1, T0_US + 60 * SECOND_US - STEP_BACK_MAX_US)
+    assert reading.over
+    assert reading.before == 10
 
 
 def test_absurd_hits_saturate() -> None:
@@ -187,7 +187,7 @@ def test_a_limit_of_zero_refuses_every_hit_and_no_question() -> None:
 
 
 def test_hits_that_were_not_used_return_to_their_window() -> None:
-    """What was charged in the last window goes back there, and to nowhere when it is long over."""
+    """What was drawn in the last window goes back there, and to nowhere when it is long over."""
     counters = Counters()
     counters.hit(SLIDING, 8, T0_US)
     later_us = T0_US + 60 * SECOND_US
@@ -201,42 +201,42 @@ def test_hits_that_were_not_used_return_to_their_window() -> None:
 
 
 def test_a_correction_is_never_refused_and_never_below_nothing() -> None:
-    """Charging more goes past the limit; giving back more than was used leaves nothing used."""
+    """Drawing more goes past the limit; giving back more than was used leaves nothing used."""
     for limit in (FIXED, SLIDING, BUCKET):
         counters = Counters()
-        (outcome,) = counters.ask(Group([limit.correction("k", 50, T0_US, T0_US)]))
-        assert not outcome.over
+        (reading,) = counters.ask(Group([limit.correction("k", 50, T0_US, T0_US)]))
+        assert not reading.over
         assert counters.hit(limit, 1, T0_US).over
         counters.ask(Group([limit.correction("k", -1000, T0_US, T0_US)]))
         assert counters.hit(limit, 0, T0_US).before == 0
 
 
-def _charges(*hits: int, role: Role = Role.PLAIN) -> list[Charge]:
+def _draws(*hits: int, role: Role = Role.PLAIN) -> list[Draw]:
     limit = Limit(5, Unit.MINUTE, count_refused=False)
-    return [limit.charge(f"k{number}", n, T0_US, role) for number, n in enumerate(hits)]
+    return [limit.draw(f"k{number}", n, T0_US, role) for number, n in enumerate(hits)]
 
 
 def test_all_or_none_takes_nothing_when_one_is_over() -> None:
     """The descriptor that fits is answered as fitting, and is not consumed."""
     counters = Counters()
-    outcomes = counters.ask(Group(_charges(2, 6), Mode.ALL_OR_NONE))
-    assert [(outcome.over, outcome.after) for outcome in outcomes] == [(False, 0), (True, 0)]
+    readings = counters.ask(Group(_draws(2, 6), Mode.ALL_OR_NONE))
+    assert [(reading.over, reading.after) for reading in readings] == [(False, 0), (True, 0)]
     assert counters.states == {}
 
 
 def test_a_shadow_does_not_stop_the_others() -> None:
-    """A charge that cannot refuse the request does not keep the rest from being taken."""
+    """A draw that cannot refuse the request does not keep the rest from being taken."""
     counters = Counters()
-    charges = [*_charges(2), *_charges(0, 6, role=Role.SHADOW)[1:]]
-    outcomes = counters.ask(Group(charges, Mode.ALL_OR_NONE))
-    assert [(outcome.over, outcome.after) for outcome in outcomes] == [(False, 2), (True, 0)]
+    draws = [*_draws(2), *_draws(0, 6, role=Role.SHADOW)[1:]]
+    readings = counters.ask(Group(draws, Mode.ALL_OR_NONE))
+    assert [(reading.over, reading.after) for reading in readings] == [(False, 2), (True, 0)]
 
 
 def test_all_or_none_sees_the_same_counter_twice() -> None:
     """Two descriptors on one counter count one after the other, and fall together."""
     counters = Counters()
     limit = Limit(5, Unit.MINUTE, count_refused=False)
-    twice = [limit.charge("k", 3, T0_US)] * 2
+    twice = [limit.draw("k", 3, T0_US)] * 2
     assert [o.over for o in counters.ask(Group(twice, Mode.ALL_OR_NONE))] == [False, True]
     assert counters.states == {}
     assert [o.over for o in counters.ask(Group(twice))] == [False, True]

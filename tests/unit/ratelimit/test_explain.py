@@ -53,7 +53,7 @@ async def test_rule_counter_and_limit() -> None:
 
 
 async def test_explaining_counts_nothing_and_names_the_real_counter() -> None:
-    """The store is looked at, not charged; and it is the counter that requests use."""
+    """The store is looked at, not drawn on; and it is the counter that requests use."""
     service = built(RULES)
     arguments = (service.limiter.rules, service.store, RateLimitSettings(), "d", one("two=1"))
     for _ in range(5):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ratelimit.algorithms import Group, Outcome
+from ratelimit.algorithms import Group, Reading
 from ratelimit.errors import StoreUnavailable
 from ratelimit.settings_values import RateLimitSettings
 from ratelimit.stores.memory import MemoryStore
@@ -32,11 +32,11 @@ class Away(MemoryStore):
         super().__init__(1000)
         self.away = True
 
-    async def charge(self, group: Group) -> Sequence[Outcome]:
+    async def draw(self, group: Group) -> Sequence[Reading]:
         """Answer unless away."""
         if self.away:
             raise StoreUnavailable("deadline")
-        return await super().charge(group)
+        return await super().draw(group)
 
 
 async def test_allow_and_deny() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from envoyapi.ratelimit_v3_pb2 import RateLimitRequest, RateLimitResponse
-from ratelimit.algorithms import Group, Outcome
+from ratelimit.algorithms import Group, Reading
 from ratelimit.errors import InvalidRequest, StoreUnavailable
 from ratelimit.handler import Handler
 from ratelimit.response import ResponseShape
@@ -22,9 +22,9 @@ REQUEST = RateLimitRequest(domain="d", descriptors=[{"entries": [{"key": "k", "v
 class Broken(MemoryStore):
     """A store with a mistake in it."""
 
-    async def charge(self, group: Group) -> Sequence[Outcome]:
+    async def draw(self, group: Group) -> Sequence[Reading]:
         """Fail in a way that nobody foresaw."""
-        raise ZeroDivisionError(f"{len(group.charges)} charges")
+        raise ZeroDivisionError(f"{len(group.draws)} draws")
 
 
 async def test_bytes_in_bytes_out() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ratelimit.algorithms import Group, Outcome
+from ratelimit.algorithms import Group, Reading
 from ratelimit.descriptors import Override
 from ratelimit.errors import InvalidRequest
 from ratelimit.rule_files import load_texts
@@ -39,10 +39,10 @@ class Watched(MemoryStore):
         super().__init__(1000)
         self.groups: list[Group] = []
 
-    async def charge(self, group: Group) -> Sequence[Outcome]:
+    async def draw(self, group: Group) -> Sequence[Reading]:
         """Remember the group and answer it."""
         self.groups.append(group)
-        return await super().charge(group)
+        return await super().draw(group)
 
 
 async def test_a_request_needs_a_domain_and_descriptors() -> None:
@@ -111,7 +111,7 @@ async def test_a_burst_comes_with_the_request() -> None:
 
 
 async def test_a_quote_is_put_right_by_what_was_really_used() -> None:
-    """The difference between the true number and the quote is given back or charged, never
+    """The difference between the true number and the quote is given back or drawn, never
     refused.
     """
     service = built(RULES)
@@ -127,16 +127,16 @@ async def test_a_quote_is_put_right_by_what_was_really_used() -> None:
 
 
 async def test_corrections_from_within() -> None:
-    """Settlement gives back and charges through the limiter itself, in the window of the charge."""
+    """Settlement gives back and draws through the limiter itself, in the window of the draw."""
     service = built(RULES)
     assert await service.codes("d", one("five=1", hits=5)) == "."
     assert await service.codes("d", one("five=1")) == "X"
     await service.limiter.correct("d", [one("five=1")], -3)
     assert await service.codes("d", one("five=1"), times=3) == "..X"
-    charged_us = service.clock()
+    drawn_us = service.clock()
     service.clock.pass_s(60)
     assert await service.codes("d", one("five=1", hits=5)) == "."
-    await service.limiter.correct("d", [one("five=1")], -3, charged_us)
+    await service.limiter.correct("d", [one("five=1")], -3, drawn_us)
     assert await service.codes("d", one("five=1")) == "X"
     await service.limiter.correct("d", [one("three=1")], 4)
     assert await service.codes("d", one("three=1", hits=0)) == "X"
@@ -225,7 +225,7 @@ async def test_what_is_known_leaves_the_rest_to_be_asked() -> None:
     await service.codes("d", one("three=1"), times=4)
     store.groups.clear()
     assert await service.codes("d", one("three=1"), one("five=1"), times=2) == "XX"
-    assert [len(group.charges) for group in store.groups] == [1, 1]
+    assert [len(group.draws) for group in store.groups] == [1, 1]
     (status,) = (await service.ask("d", one("five=1", hits=0))).statuses
     assert status.remaining == 3
 

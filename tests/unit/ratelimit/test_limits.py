@@ -1,4 +1,4 @@
-"""Limits as values, ready for charging."""
+"""Limits as values, ready for drawing."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ def test_a_bucket_counts_in_whole_ticks(rate: int, unit: Unit) -> None:
 
 
 def test_a_fixed_window_has_a_counter_per_window() -> None:
-    """The charge's name ends in the second at which its window starts; a later window has
+    """The draw's name ends in the second at which its window starts; a later window has
     another.
     """
     limit = Limit(5, Unit.MINUTE)
-    assert limit.charge("k", 1, T0_US + 7).key == f"k:{T0_US // SECOND_US}"
-    assert limit.charge("k", 1, T0_US + 60 * SECOND_US).key == f"k:{T0_US // SECOND_US + 60}"
+    assert limit.draw("k", 1, T0_US + 7).key == f"k:{T0_US // SECOND_US}"
+    assert limit.draw("k", 1, T0_US + 60 * SECOND_US).key == f"k:{T0_US // SECOND_US + 60}"
     given_back = limit.correction("k", -1, T0_US + 60 * SECOND_US, T0_US)
     assert given_back.key == f"k:{T0_US // SECOND_US}"
 
 
-def test_what_is_charged_in_addition_counts_now() -> None:
+def test_what_is_drawn_in_addition_counts_now() -> None:
     """Only what is given back belongs to the past."""
     limit = Limit(5, Unit.MINUTE)
-    charge = limit.correction("k", 3, T0_US + 60 * SECOND_US, T0_US)
-    assert charge.key == f"k:{T0_US // SECOND_US + 60}"
-    assert charge.consume == Consume.CORRECTION
+    draw = limit.correction("k", 3, T0_US + 60 * SECOND_US, T0_US)
+    assert draw.key == f"k:{T0_US // SECOND_US + 60}"
+    assert draw.consume == Consume.CORRECTION
 
 
 def test_hits_saturate() -> None:
     """More hits than any limit can allow are as many as that."""
     limit = Limit(5, Unit.MINUTE)
-    assert limit.charge("k", 2**64 - 1, T0_US).cost == HITS_MAX
+    assert limit.draw("k", 2**64 - 1, T0_US).cost == HITS_MAX
     assert limit.correction("k", -(2**70), T0_US, T0_US).cost == -HITS_MAX
 
 
@@ -100,5 +100,5 @@ def test_a_share_is_at_least_one() -> None:
 def test_only_limits_per_second_may_lie_apart() -> None:
     """The second Redis is for them alone, whatever the algorithm."""
     for algorithm in Algorithm:
-        assert Limit(5, Unit.SECOND, algorithm).charge("k", 1, T0_US, Role.PLAIN).per_second
-        assert not Limit(5, Unit.MINUTE, algorithm).charge("k", 1, T0_US, Role.PLAIN).per_second
+        assert Limit(5, Unit.SECOND, algorithm).draw("k", 1, T0_US, Role.PLAIN).per_second
+        assert not Limit(5, Unit.MINUTE, algorithm).draw("k", 1, T0_US, Role.PLAIN).per_second

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ratelimit.algorithms import Group, Outcome
+from ratelimit.algorithms import Group, Reading
 from ratelimit.errors import StoreUnavailable
 from ratelimit.limits import Limit
 from ratelimit.settings_values import LaneSettings
@@ -17,7 +17,7 @@ from ratelimit.units import Unit
 from tests.unit.ratelimit.building import T0_US
 
 LIMIT = Limit(1_000_000, Unit.DAY)
-GROUP = Group([LIMIT.charge("k", 1, T0_US)])
+GROUP = Group([LIMIT.draw("k", 1, T0_US)])
 
 
 class Remote:
@@ -37,7 +37,7 @@ class Remote:
         if self.fault:
             raise self.fault
         await self.open.wait()
-        return [self.store.charge_now(group) for group in groups]
+        return [self.store.draw_now(group) for group in groups]
 
     async def _probe(self) -> None:
         self.probes += 1
@@ -52,15 +52,15 @@ HASTY = LaneSettings(
 )
 
 
-async def asked(lane: Lane, count: int) -> list[asyncio.Task[Sequence[Outcome]]]:
+async def asked(lane: Lane, count: int) -> list[asyncio.Task[Sequence[Reading]]]:
     """So many requests, on their way."""
-    tasks = [asyncio.create_task(lane.charge(GROUP)) for _ in range(count)]
+    tasks = [asyncio.create_task(lane.draw(GROUP)) for _ in range(count)]
     for _ in range(5):
         await asyncio.sleep(0)
     return tasks
 
 
-async def reasons(tasks: Sequence[asyncio.Task[Sequence[Outcome]]]) -> set[str]:
+async def reasons(tasks: Sequence[asyncio.Task[Sequence[Reading]]]) -> set[str]:
     """Why requests got no answer."""
     errors = await asyncio.gather(*tasks, return_exceptions=True)
     return {error.reason for error in errors if isinstance(error, StoreUnavailable)}
@@ -73,9 +73,9 @@ async def test_what_waits_together_goes_together() -> None:
     first = await asked(remote.lane, 1)
     later = await asked(remote.lane, 19)
     remote.open.set()
-    outcomes = await asyncio.gather(*first, *later)
+    readings = await asyncio.gather(*first, *later)
     assert remote.batches == [1, 8, 8, 3]
-    assert sorted(answer[0].after for answer in outcomes) == list(range(1, 21))
+    assert sorted(answer[0].after for answer in readings) == list(range(1, 21))
     assert (remote.lane.counts.calls, remote.lane.counts.requests) == (4, 20)
 
 
@@ -115,7 +115,7 @@ async def test_the_breaker_opens_and_a_probe_closes_it() -> None:
     async with asyncio.timeout(10):
         while remote.lane.breaker.open:
             await asyncio.sleep(0.001)
-    assert (await remote.lane.charge(GROUP))[0].after == 1
+    assert (await remote.lane.draw(GROUP))[0].after == 1
     assert remote.lane.state() == "ok"
     await remote.lane.close()
 
@@ -127,7 +127,7 @@ async def test_a_lane_survives_a_mistake(caplog: pytest.LogCaptureFixture) -> No
     assert await reasons(await asked(remote.lane, 3)) == {"closed"}
     assert "oops" in caplog.text
     remote.fault = None
-    assert (await remote.lane.charge(GROUP))[0].after == 1
+    assert (await remote.lane.draw(GROUP))[0].after == 1
 
 
 async def test_who_gives_up_waiting_disturbs_nobody() -> None:

@@ -15,10 +15,10 @@ async def test_it_is_bounded() -> None:
     """A hundred thousand keys leave as many as are allowed, the ones written last."""
     store = MemoryStore(100)
     for number in range(10_000):
-        await store.charge(Group([LIMIT.charge(f"k{number}", 1, T0_US)]))
+        await store.draw(Group([LIMIT.draw(f"k{number}", 1, T0_US)]))
     assert store.held == 100
     assert store.forgotten == 9_900
-    (last,) = await store.charge(Group([LIMIT.charge("k9999", 0, T0_US)]))
+    (last,) = await store.draw(Group([LIMIT.draw("k9999", 0, T0_US)]))
     assert last.before == 1
 
 
@@ -26,14 +26,14 @@ async def test_what_expired_is_swept() -> None:
     """Memory falls again as time goes on, without a pause for sweeping."""
     store = MemoryStore(100_000)
     for number in range(1_000):
-        await store.charge(Group([LIMIT.charge(f"k{number}", 1, T0_US)]))
+        await store.draw(Group([LIMIT.draw(f"k{number}", 1, T0_US)]))
     for number in range(400):
         later_us = T0_US + 120 * SECOND_US + number
-        await store.charge(Group([LIMIT.charge("other", 1, later_us)]))
+        await store.draw(Group([LIMIT.draw("other", 1, later_us)]))
     assert store.held < 10
     assert store.forgotten == 0
 
 
 async def test_an_empty_group_is_no_fault() -> None:
     """Nothing asked, nothing answered."""
-    assert await MemoryStore(1).charge(Group([])) == []
+    assert await MemoryStore(1).draw(Group([])) == []

@@ -16,12 +16,12 @@ async def test_each_limit_in_its_store() -> None:
     """Limits per second in one, the others in the other; answers in the order of the question."""
     main, per_second = MemoryStore(9), MemoryStore(9)
     store = SplitStore(main, per_second)
-    charges = [SLOW.charge("a", 1, T0_US), FAST.charge("b", 2, T0_US), SLOW.charge("c", 3, T0_US)]
-    outcomes = await store.charge(Group(charges))
-    assert [outcome.after for outcome in outcomes] == [1, 2, 3]
+    draws = [SLOW.draw("a", 1, T0_US), FAST.draw("b", 2, T0_US), SLOW.draw("c", 3, T0_US)]
+    readings = await store.draw(Group(draws))
+    assert [reading.after for reading in readings] == [1, 2, 3]
     assert (main.held, per_second.held) == (2, 1)
     for limit, name in ((FAST, "b"), (SLOW, "a")):
-        await store.charge(Group([limit.charge(name, 1, T0_US)]))
+        await store.draw(Group([limit.draw(name, 1, T0_US)]))
     assert (main.held, per_second.held) == (2, 1)
 
 
@@ -29,9 +29,9 @@ async def test_what_belongs_together_stays_together() -> None:
     """Then everything is in the main store, a mere look too."""
     main, per_second = MemoryStore(9), MemoryStore(9)
     store = SplitStore(main, per_second)
-    charges = [SLOW.charge("a", 1, T0_US), FAST.charge("b", 1, T0_US)]
+    draws = [SLOW.draw("a", 1, T0_US), FAST.draw("b", 1, T0_US)]
     for mode in (Mode.ALL_OR_NONE, Mode.LOOK, Mode.EACH):
-        await store.charge(Group(charges, mode, together=True))
+        await store.draw(Group(draws, mode, together=True))
     assert (main.held, per_second.held) == (2, 0)
 
 
