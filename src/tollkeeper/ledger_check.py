@@ -50,7 +50,7 @@ async def check_ledger(desk: Desk, ask: CheckAsk, progress: Progress) -> LedgerR
         proofs = (
             shapes,
             await _prove_replay(connection, since, walk.summed(), progress),
-            await _prove_causes(connection, since, progress),
+            await _prove_causes(connection, since, walk, progress),
             await _prove_unchangeable(connection, progress),
             await _prove_ends(view, since, ask.grace, progress),
             await _prove_cover(connection, ask.allowance_nanos, progress),
@@ -87,7 +87,9 @@ async def _prove_replay(
     return Proof(2, f"{accounts} ledger accounts", *broken)
 
 
-async def _prove_causes(connection: Connection, since: Checked, progress: Progress) -> Proof:
+async def _prove_causes(
+    connection: Connection, since: Checked, walk: ChainWalk, progress: Progress
+) -> Proof:
     """Invariant 3."""
     progress("settlements and orders", 0, 0)
     broken = await _first(
@@ -100,7 +102,8 @@ async def _prove_causes(connection: Connection, since: Checked, progress: Progre
     )
     conflicts = await store.count_conflicts(connection)
     told = f"{conflicts} entries came again with another content (tollkeeper quarantine)"
-    return Proof(3, "", broken[0], broken[1], (told,) if conflicts else ())
+    looked_at = f"{walk.transfers} transfers, {walk.lines - walk.transfers} usage events"
+    return Proof(3, looked_at, broken[0], broken[1], (told,) if conflicts else ())
 
 
 async def _prove_unchangeable(connection: Connection, progress: Progress) -> Proof:

@@ -1,4 +1,4 @@
-"""``tollkeeper ledger``: check the books, list entries."""
+"""``tollkeeper ledger``: check the books, list entries, sum them up."""
 
 from __future__ import annotations
 
@@ -57,6 +57,23 @@ def entries(
     )
     heads = ("posted", "kind", "debit", "credit", "USD", "batch", "reference", "source")
     show_page(page, heads, _entry_row, as_json=as_json)
+
+
+@app.command("totals")
+def totals(as_json: AsJson = False) -> None:
+    """Show the trial balance: what each kind of ledger account gave and took."""
+    from tollkeeper.operations import reports
+
+    found = see("ledger totals", reports.ledger_totals)
+    if as_json:
+        show_json(
+            [{"code": code, "debits": d, "credits": c} for code, (d, c) in sorted(found.items())]
+        )
+        return
+    given, taken = (sum(sums[side] for sums in found.values()) for side in (0, 1))
+    sums = [*sorted(found.items()), ("sum", (given, taken))]
+    rows = [(code, usd(d), usd(c), usd(c - d)) for code, (d, c) in sums]
+    show_table(("ledger account", "debits (USD)", "credits (USD)", "balance (USD)"), rows)
 
 
 async def _check(*, full: bool) -> LedgerReport:

@@ -35,9 +35,12 @@ def show_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         table.add_column(head, justify="right" if right else "left", no_wrap=True)
     for row in cells:
         table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, markup=False, highlight=False).print(
-        table
-    )
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    console = Console(width=width, markup=False, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        typer.echo(line.rstrip())
 
 
 def show_facts(facts: Iterable[tuple[str, object]]) -> None:

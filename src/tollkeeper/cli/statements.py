@@ -21,7 +21,8 @@ _NAMES = {
     "correction": "correction",
 }
 _HEADS = ("posted (UTC)", "what", "for", "requests", "units", "USD", "balance")
-_WIDTHS = (19, 16, 28, 8, 12, 16, 16)
+_WIDTHS = (19, 16, 28, 8, 10, 14, 14)
+_DETAIL_WIDTHS = (19, 16, 60, 8, 10, 14, 14)
 
 
 def show_statement(
@@ -39,7 +40,10 @@ def show_statement(
                 _print_page(page, first=last is None, detail=detail)
             last = page
         assert last is not None, "a statement has one page at least"
-        show_json(_whole(last, lines)) if as_json else _print_end(last)
+        if as_json:
+            show_json(_whole(last, lines))
+        else:
+            _print_end(last, detail=detail)
 
     asyncio.run(printing())
 
@@ -81,14 +85,18 @@ def _print_page(page: Statement, *, first: bool, detail: bool) -> None:
         typer.echo(f"Statement of {page.account_name} ({page.account_id})")
         typer.echo(f"{span.since} until {span.until}, amounts in USD")
         typer.echo("")
-        typer.echo(_columns(_HEADS))
-        typer.echo(_columns(("", "opening balance", "", "", "", "", usd(page.opening_nanos))))
+        typer.echo(_columns(_HEADS, detail=detail))
+        typer.echo(_columns(_balance("opening", page.opening_nanos), detail=detail))
     for line in page.lines:
-        typer.echo(_columns(_line(line, detail=detail)))
+        typer.echo(_columns(_line(line, detail=detail), detail=detail))
 
 
-def _print_end(last: Statement) -> None:
-    typer.echo(_columns(("", "closing balance", "", "", "", "", usd(last.closing_nanos))))
+def _print_end(last: Statement, *, detail: bool) -> None:
+    typer.echo(_columns(_balance("closing", last.closing_nanos), detail=detail))
+
+
+def _balance(which: str, nanos: int) -> tuple[str, ...]:
+    return ("", f"{which} balance", "", "", "", "", usd(nanos))
 
 
 def _line(line: StatementLine, *, detail: bool) -> tuple[str, ...]:
@@ -104,10 +112,11 @@ def _line(line: StatementLine, *, detail: bool) -> tuple[str, ...]:
     )
 
 
-def _columns(cells: tuple[str, ...]) -> str:
+def _columns(cells: tuple[str, ...], *, detail: bool) -> str:
     """Texts at the left, numbers at the right."""
+    widths = _DETAIL_WIDTHS if detail else _WIDTHS
     parts = [
         f"{cell:<{width}}" if number < 3 else f"{cell:>{width}}"
-        for number, (cell, width) in enumerate(zip(cells, _WIDTHS, strict=True))
+        for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
     return "  ".join(parts).rstrip()

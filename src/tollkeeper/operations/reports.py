@@ -19,7 +19,8 @@ from billing.reports import (
     UsageRow,
 )
 from billing.reservations import State
-from billing.stores import postgres_reports, postgres_requests
+from billing.stores import postgres_check, postgres_reports, postgres_requests
+from billing.stores.postgres_check import Totals
 from tollkeeper.operations.desk import View
 
 DEFAULT_DAYS = 30
@@ -78,6 +79,12 @@ async def ledger_entries(view: View, account: str, ask: PageAsk) -> Page[LedgerE
     """The transfers made on behalf of an account."""
     owner = await view.account(account)
     return await postgres_requests.list_entries(view.connection, owner.id, ask)
+
+
+async def ledger_totals(view: View) -> Totals:
+    """What all ledger accounts of each code have given and taken together."""
+    totals, _ = await postgres_check.ledger_totals(view.connection)
+    return totals
 
 
 async def quarantine(view: View, account: str | None, ask: PageAsk) -> Page[QuarantineItem]:
