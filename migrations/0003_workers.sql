@@ -20,9 +20,11 @@ CREATE TABLE hot_epoch (
 );
 INSERT INTO hot_epoch (epoch, identity, reason) VALUES (1, '', 'installed');
 
--- Batches that a settler committed and has not yet told the hot copy of. A row here is a promise.
+-- What was committed and the hot copy was not told of yet. A row here is a promise: a settler keeps its
+-- own, and those that are older than a few seconds. Orders of money and overdrafts have numbers below 0.
+CREATE SEQUENCE promise_numbers;
 CREATE TABLE unpublished (
-    batch_id    bigint PRIMARY KEY,
+    batch_id    bigint PRIMARY KEY DEFAULT -nextval('promise_numbers'),
     account_ids uuid[] NOT NULL,
     ended       uuid[] NOT NULL,
     created_at  timestamptz NOT NULL DEFAULT now()

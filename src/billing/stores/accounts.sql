@@ -33,7 +33,10 @@ UPDATE accounts SET overdraft_nanos = $2 WHERE id = $1
 RETURNING id::text, name, type, tier, status, wallet_address, overdraft_nanos, created_at
 
 -- name: tell_balance
-SELECT pg_notify('tollkeeper_changes', 'balance ' || $1::text)
+WITH promise AS (
+    INSERT INTO unpublished (account_ids, ended) VALUES (ARRAY[$1::uuid], '{}')
+)
+SELECT pg_notify('tollkeeper_changes', 'balance ' || $1::uuid::text)
 
 -- name: insert_key
 INSERT INTO api_keys (account_id, id, hash, display, name, scopes, expires_at, created_at, replaces)

@@ -44,6 +44,7 @@ class PostgresWorkers:
 
     async def register(self) -> None:
         """Enter the table, so that others wait for this worker's journal."""
+        await self._run("forget_dead")
         await self._run("register", self._worker_id, self._role)
 
     async def heartbeat(self) -> None:
