@@ -57,6 +57,7 @@ def _field(tag: bytes, payload: bytes) -> bytes:
 _SHORT = [bytes([size]) for size in range(1 << 7)]
 _OK_RESPONSE = _tag(CheckResponse.OK_RESPONSE_FIELD_NUMBER)
 _DYNAMIC_METADATA = _tag(CheckResponse.DYNAMIC_METADATA_FIELD_NUMBER)
+_ADD_TO_REQUEST = _tag(OkHttpResponse.HEADERS_FIELD_NUMBER)
 _ADD_TO_RESPONSE = _tag(OkHttpResponse.RESPONSE_HEADERS_TO_ADD_FIELD_NUMBER)
 _REMOVE_HEADER = _tag(OkHttpResponse.HEADERS_TO_REMOVE_FIELD_NUMBER)
 _REMOVE_PARAMETER = _tag(OkHttpResponse.QUERY_PARAMETERS_TO_REMOVE_FIELD_NUMBER)
@@ -67,21 +68,23 @@ _STRING_VALUE = _tag(Value.STRING_VALUE_FIELD_NUMBER)
 _TICKET_KEY = _field(_MAP_KEY, b"ticket")
 
 
-def _adder(name: str) -> Callable[[bytes], bytes]:
-    """Writes a header to the client of an allowed request, in place of the upstream's."""
+def _adder(name: str, side: bytes) -> Callable[[bytes], bytes]:
+    """Writes a header of an allowed request, to its client or to the upstream, over any other."""
     key = _field(_tag(HeaderValue.KEY_FIELD_NUMBER), name.encode())
     action = _tag(HeaderValueOption.APPEND_ACTION_FIELD_NUMBER, 0) + bytes([OVERWRITE])
 
     def add(value: bytes) -> bytes:
         header = _field(_HEADER, key + _field(_HEADER_VALUE, value))
-        return _field(_ADD_TO_RESPONSE, header + action)
+        return _field(side, header + action)
 
     return add
 
 
-_add_request_id = _adder(REQUEST_ID_HEADER)
-_add_reserved = _adder(RESERVED_HEADER)
-_add_remaining = _adder(REMAINING_HEADER)
+# To both sides: what Envoy itself answers later (a 429) tells the one that the upstream would see.
+_tell_request_id = _adder(REQUEST_ID_HEADER, _ADD_TO_REQUEST)
+_add_request_id = _adder(REQUEST_ID_HEADER, _ADD_TO_RESPONSE)
+_add_reserved = _adder(RESERVED_HEADER, _ADD_TO_RESPONSE)
+_add_remaining = _adder(REMAINING_HEADER, _ADD_TO_RESPONSE)
 
 
 def write_allowed(allowed: Allowed) -> bytes:
@@ -148,7 +151,8 @@ def _own_part(allowed: Allowed) -> bytes:
 
     Serialised field by field; a test holds it against the same message built plainly.
     """
-    changes = _add_request_id(allowed.request_id.encode()) + _removals(allowed)
+    request_id = allowed.request_id.encode()
+    changes = _tell_request_id(request_id) + _add_request_id(request_id) + _removals(allowed)
     if allowed.admission is None:
         return _field(_OK_RESPONSE, changes)
     left_nanos = max(0, allowed.admission.available_nanos)

@@ -49,7 +49,7 @@ def plainly(allowed: Allowed) -> CheckResponse:
     credential = terms.route.credential
     if credential is not None:
         sent[credential.header] = credential.value
-    for name, value in sent.items():
+    for name, value in [*sent.items(), ("x-request-id", allowed.request_id)]:
         option = ok.headers.add(append_action=OVERWRITE)
         option.header.key, option.header.value = name, value
     keys = asked.key_headers if credential is None else ("authorization", "x-api-key")
