@@ -1,5 +1,6 @@
 """One suite for every ledger (memory, Postgres): every way through the table of states."""
 
+import asyncio
 from dataclasses import replace
 from itertools import product
 from typing import get_args
@@ -181,3 +182,26 @@ async def test_extending_the_ended_is_harmless(ledger: LedgerBench) -> None:
     await ledger.store.extend([])
     assert await snapshot(ledger) == before
     assert (await ledger.store.expire(AFTER_US + 10**9, 10)).released == 0
+
+
+async def test_settling_expiring_and_journaling_at_once(ledger: LedgerBench) -> None:
+    """Whoever comes first ends a reservation; none ends twice, is lost, or comes back to life."""
+    entries = [settlement(number, number) for number in range(1, 61)]
+    rows = [journal_row(entry) for entry in entries]
+    await ledger.journal.record(rows[:40])
+    done = await asyncio.gather(
+        ledger.journal.record(rows[20:]),
+        ledger.store.settle(entries[:30], AFTER_US),
+        ledger.store.expire(AFTER_US, 20),
+        ledger.store.settle(entries[30:][::-1], AFTER_US),
+        ledger.store.expire(AFTER_US, 20),
+        ledger.journal.record(rows[::-1]),
+    )
+    batches = [batch for batch in done if batch is not None]
+    states = list((await ledger.states()).values())
+    assert len(states) == 60
+    assert set(states) <= {"settled", "late"}
+    assert sum(batch.settled for batch in batches) == states.count("settled")
+    assert sum(batch.late for batch in batches) == states.count("late")
+    assert sum(batch.released for batch in batches) == states.count("late")
+    assert await posted(ledger) == PAID - sum(range(1, 61))

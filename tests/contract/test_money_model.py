@@ -57,7 +57,7 @@ def installer(
     return install
 
 
-@pytest.mark.parametrize(("place", "examples"), [("redis", 12), ("redis_cluster", 6)])
+@pytest.mark.parametrize(("place", "examples"), [("redis", 10), ("redis_cluster", 5)])
 def test_money_stays_exact_in_postgres_and_redis(
     request: pytest.FixtureRequest,
     postgres_server: Postgres,
@@ -72,7 +72,7 @@ def test_money_stays_exact_in_postgres_and_redis(
         installer(postgres_server, template_database, url),
         settings(
             max_examples=examples,
-            stateful_step_count=30,
+            stateful_step_count=40,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -6,6 +6,7 @@ late, twice or never, copies that are flushed, dropped, outdated and rebuilt mea
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from hypothesis import event, settings
@@ -43,11 +44,11 @@ contents = st.one_of(
 @st.composite
 def asks(draw: st.DrawFn) -> Ask:
     """Requests that a balance of some hundred covers now and then."""
-    amount = draw(st.sampled_from([0, 1, 30, 60, 60, 100]))
     return Ask(
         account=draw(accounts),
-        amount=amount,
-        quote=amount + draw(st.sampled_from([0, 40])),
+        amount=draw(st.sampled_from([0, 1, 30, 60, 100])),
+        beyond=draw(st.sampled_from([None] * 6 + [0, 1])),
+        more=draw(st.sampled_from([0, 40])),
         shares=draw(st.frozensets(st.sampled_from(["units", "day", "flight"]))),
         charging=draw(st.booleans()),
         reply_lost=draw(st.sampled_from([False] * 7 + [True])),
@@ -92,6 +93,9 @@ class MoneyMachine(MoneyBase):
     def _reserve(self, asker: Worker, asked: Ask, patient: bool) -> None:
         """One whose reply is lost never runs; it is journaled all the same, and ends soon."""
         clock_s = self.now_s + asker.skew_s
+        copy = self.hot.copies.get(asked.account)
+        if asked.beyond is not None and copy is not None:
+            asked = replace(asked, amount=max(0, copy.available + asked.beyond))
         ident = f"0198c0de-0000-7000-8000-{len(self.books.reservations):012x}"
         hold = asked.hold(ident, clock_s, self.books.window(clock_s))
         answer = self.ask_patiently(asker, hold) if patient else self.ask(asker, hold)
@@ -187,9 +191,14 @@ class MoneyMachine(MoneyBase):
                 event(f"entries: {name}")
         self.committed(done, expected)
 
-    @rule(wait_s=st.sampled_from([0, 30, LIFETIME_S, DAY_S, WEEK_S]))
+    @rule(wait_s=st.sampled_from([30, LIFETIME_S // 2, DAY_S, WEEK_S]))
+    def wait(self, wait_s: int) -> None:
+        """Time passes; days and periods turn while reservations are live."""
+        self.now_s += wait_s
+
+    @rule(wait_s=st.sampled_from([0, LIFETIME_S]))
     def expire(self, wait_s: int) -> None:
-        """Time passes, and what is overdue ends."""
+        """What is overdue ends."""
         self.now_s += wait_s
         expected = self.books.expire(self.now_s)
         done = self.run(self.real.ledger.store.expire(self.now_us, 1000))

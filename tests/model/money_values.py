@@ -67,11 +67,16 @@ class Load:
 
 @dataclass(frozen=True)
 class Ask:
-    """What one request asks for."""
+    """What one request asks for.
+
+    With ``beyond`` it asks for all that the balance covers and so many nanos more; ``more`` is what
+    its quote is above its hold.
+    """
 
     account: str
     amount: int
-    quote: int
+    beyond: int | None
+    more: int
     shares: frozenset[str]
     charging: bool
     reply_lost: bool
@@ -93,7 +98,7 @@ class Ask:
             hold.reservation_id,
             self.account,
             self.amount,
-            self.quote,
+            self.amount + self.more,
             self.charging,
             clock_s * 1_000_000,
             hold.expires_s,
