@@ -109,7 +109,11 @@ async def test_a_recorded_check_is_allowed_with_a_ticket(served: Served) -> None
     ticket = served.door.ticket(response)
     assert (ticket.account_id, ticket.route) == (principal.account_id, "ping")
     sent = {option.header.key: option.header.value for option in response.ok_response.headers}
-    assert sent == {"x-tollkeeper-account": principal.account_id, "x-provider": "secret"}
+    assert sent == {
+        "x-tollkeeper-account": principal.account_id,
+        "x-provider": "secret",
+        "x-request-id": ticket.reservation_id,
+    }
 
 
 @pytest.mark.parametrize(
