@@ -7,7 +7,8 @@ upstream that nobody serves, a lifetime of two seconds, limits that are reached 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
+from billing.accounts import IssuedKey
+from billing.stores.postgres_audit import Actor
 from devstack import free_port
+from tollkeeper.operations.desk import Act, open_desk
 from tollkeeper.settings import load_settings
 from tollkeeper.stack import Stack, StackOptions
 from tollkeeper.stack.customers import ALL_PROFILES, Customer, open_customer
@@ -25,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CREDIT = 1_000_000
 """Nano-USD; also the price of one ping."""
 
+OPERATOR = Actor("stories", "cli")
 ANSWER_TIMEOUT_S = 30.0
 
 LLM = {"upstream": "example", "profile": "llm"}
@@ -86,6 +91,18 @@ class Stage:
         self.keys.append(customer.key)
         return customer
 
+    @asynccontextmanager
+    async def act(self) -> AsyncIterator[Act]:
+        """One transaction of an operator; every worker hears of it within a second."""
+        dsn = self.stack.settings.require_postgres_dsn()
+        async with open_desk(dsn) as desk, desk.act(OPERATOR, "a story") as act:
+            yield act
+
+    def remembered(self, issued: IssuedKey) -> dict[str, str]:
+        """The headers of a further key, which no log may hold either."""
+        self.keys.append(issued.key)
+        return {"authorization": f"Bearer {issued.key}"}
+
     def client(self, customer: Customer | None = None) -> httpx.AsyncClient:
         """An HTTP client at the gateway, with the customer's key in its headers."""
         headers = {} if customer is None else customer.headers
@@ -95,6 +112,11 @@ class Stage:
             timeout=ANSWER_TIMEOUT_S,
             limits=httpx.Limits(max_connections=None),
         )
+
+    async def authz_counts(self, name: str, **labels: str) -> list[int]:
+        """A counter of the front door, one number for each worker."""
+        pages = self.stack.settings.authz_metrics_addresses
+        return [await self.count(str(page), name, **labels) for page in pages]
 
     async def count(self, page: str, name: str, **labels: str) -> int:
         """The sum of a counter's samples with these labels on one metrics page."""
