@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import NamedTuple
 
 
@@ -22,7 +23,7 @@ class OverLimitCache:
     def __init__(self, entries_max: int, ttl_us: int) -> None:
         self._entries_max = entries_max
         self._ttl_us = ttl_us
-        self._known: dict[str, _Known] = {}
+        self._known: OrderedDict[str, _Known] = OrderedDict()
         self.pushed_out = 0
 
     def __len__(self) -> int:
@@ -44,7 +45,7 @@ class OverLimitCache:
             return
         self._known.pop(key, None)
         if len(self._known) >= self._entries_max:
-            del self._known[next(iter(self._known))]
+            self._known.popitem(last=False)
             self.pushed_out += 1
         expires_us = now_us + min(wait_us, self._ttl_us)
         self._known[key] = _Known(capacity, now_us + wait_us, expires_us)

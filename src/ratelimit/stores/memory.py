@@ -4,6 +4,7 @@ and as the double in tests.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from ratelimit.algorithms import Group, Reading, State, apply
@@ -15,14 +16,15 @@ _SWEPT_PER_CALL = 4
 class MemoryStore:
     """Counters in a dictionary of bounded size.
 
-    Expiry follows the draws' own times, not a clock of the store's own. Above
-    ``counters_max`` the counter that was written longest ago is forgotten, which its key gains
+    Expiry follows the draws' own times, not a clock of the store's own. Above ``counters_max`` the
+    counter that was written, or looked at for expiry, longest ago is forgotten, which its key gains
     by; ``forgotten`` says how many were.
     """
 
     def __init__(self, counters_max: int) -> None:
         self._counters_max = counters_max
-        self._counters: dict[str, tuple[State, int]] = {}  # with the time of expiry
+        # With the time of expiry, in the order of writing.
+        self._counters: OrderedDict[str, tuple[State, int]] = OrderedDict()
         self.forgotten = 0
 
     @property
@@ -44,8 +46,8 @@ class MemoryStore:
 
         applied = apply(group, read)
         for key, (state, ttl_ms) in applied.changed.items():
-            self._counters.pop(key, None)
             self._counters[key] = (state, now_us + ttl_ms * 1000)
+            self._counters.move_to_end(key)
         self._sweep(now_us)
         return applied.readings
 
@@ -60,10 +62,9 @@ class MemoryStore:
     def _sweep(self, now_us: int) -> None:
         counters = self._counters
         for _ in range(min(_SWEPT_PER_CALL, len(counters))):
-            key = next(iter(counters))
-            state, expires_us = counters.pop(key)
+            key, (state, expires_us) = counters.popitem(last=False)
             if expires_us > now_us:
                 counters[key] = (state, expires_us)
         while len(counters) > self._counters_max:
-            del counters[next(iter(counters))]
+            counters.popitem(last=False)
             self.forgotten += 1
