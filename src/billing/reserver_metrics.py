@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class ReserverMetrics:
     """Names by Prometheus's conventions; the label ``posture`` has three values."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
         self.batch_size = Histogram(
             "tollkeeper_reserve_batch_size",
             "Requests that shared one call to the hot copy.",
@@ -31,3 +34,22 @@ class ReserverMetrics:
             ["posture"],
             registry=registry,
         )
+
+    def watch(
+        self,
+        *,
+        journal_rows: Callable[[], int],
+        epoch: Callable[[], int],
+        breaker_open: Callable[[], bool],
+    ) -> None:
+        """Show what stands now, read at each scrape."""
+        gauges = {
+            "tollkeeper_journal_rows": ("Admitted reservations not in Postgres yet.", journal_rows),
+            "tollkeeper_hot_epoch": ("Epoch of the hot copy that this worker knows.", epoch),
+            "tollkeeper_reserve_breaker_open": (
+                "1 while calls to the hot copy fail at once.",
+                breaker_open,
+            ),
+        }
+        for name, (text, read) in gauges.items():
+            Gauge(name, text, registry=self._registry).set_function(read)

@@ -100,15 +100,22 @@ def _reserver(
         clock=time.time,
         report=report,
     )
+    breaker = Breaker(time.monotonic)
+    metrics = ReserverMetrics(registry)
+    metrics.watch(
+        journal_rows=lambda: journal.depth,
+        epoch=lambda: epoch.number,
+        breaker_open=lambda: breaker.is_open,
+    )
     reserver = Reserver(
         hot=servers.hot,
         copier=Copier(servers.hot, truth, workers, worker.flush_own, time.time),
         journal=journal,
         epoch=epoch,
         allowance=Allowance(most_nanos=settings.allowance_nanos),
-        breaker=Breaker(time.monotonic),
+        breaker=breaker,
         clock=time.time,
-        metrics=ReserverMetrics(registry),
+        metrics=metrics,
     )
     worker.serve(reserver)
     return worker, reserver
