@@ -44,7 +44,8 @@ class BoundedMap(Generic[Value]):
     def put(self, key: bytes, value: Value) -> None:
         """Set a value and make it the youngest."""
         segment = self._segments[key[0] & self._mask]
-        if segment.pop(key, None) is None and len(segment) >= self._limit:
+        segment.pop(key, None)
+        if len(segment) >= self._limit:
             del segment[next(iter(segment))]
             self.evicted += 1
         segment[key] = value

@@ -186,10 +186,7 @@ class Directory:
         """While Postgres is away, one query at a time is tried, and not before its time."""
         if not self._away:
             return True
-        if self._loading is not None or self._now_s() < self._next_try_s:
-            return False
-        self._next_try_s = self._now_s() + self._limits.retry_s
-        return True
+        return self._loading is None and self._now_s() >= self._next_try_s
 
     def _ask(self, key_hash: bytes) -> asyncio.Future[Caller | Refusal] | None:
         """The answer to come for a key; ``None`` when too many keys wait already."""
@@ -201,9 +198,12 @@ class Directory:
         answer = asyncio.get_running_loop().create_future()
         self._waiting[key_hash] = answer
         if self._loading is None:
-            self._loading = asyncio.create_task(self._load(), name="directory-load")
-            self._loading.add_done_callback(self._loaded)
+            self._start_loading()
         return answer
+
+    def _start_loading(self) -> None:
+        self._loading = asyncio.create_task(self._load(), name="directory-load")
+        self._loading.add_done_callback(self._loaded)
 
     async def _load(self) -> None:
         """Query until nobody waits; what comes to wait during a query shares the next one."""
@@ -222,6 +222,10 @@ class Directory:
         """The loader ended: well, by :meth:`close`, or by a fault that all who wait shall hear."""
         self._loading = None
         fault = None if task.cancelled() else task.exception()
+        if fault is None and not task.cancelled():
+            if self._waiting:  # they came after its last look, and found it still there
+                self._start_loading()
+            return
         waiting, self._waiting = self._waiting, {}
         for answer in waiting.values():
             if fault is None:

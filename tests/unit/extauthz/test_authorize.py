@@ -90,6 +90,8 @@ async def test_the_hold_goes_by_the_routes_policy(policy: Any, held_nanos: int) 
     ticket = door.ticket(await door.check(wire))
     assert ticket.quoted_nanos == 140_000
     assert ticket.held_nanos == held_nanos
+    (row,) = door.reserver.rows
+    assert (row.quoted_nanos, row.held_nanos) == (140_000, held_nanos)
 
 
 async def test_a_refusal_for_credits_names_the_numbers() -> None:

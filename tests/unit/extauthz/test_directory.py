@@ -113,6 +113,21 @@ async def test_known_keys_take_bounded_room() -> None:
     assert office.store.queries == 51
 
 
+async def test_keys_that_are_used_stay() -> None:
+    """The one that makes room is the one that was not used for longest."""
+    office = make_office(replace(LIMITS, max_known=3, max_ready=1))
+    keys = [office.add(number) for number in range(4)]
+    for key in keys[:3]:
+        await office.look(key)
+    await office.look(keys[0])
+    await office.look(keys[3])
+    assert office.store.queries == 4
+    await office.look(keys[0])
+    assert office.store.queries == 4
+    await office.look(keys[1])
+    assert office.store.queries == 5
+
+
 @pytest.mark.parametrize("kind", ["account", "key", "subscription"])
 async def test_a_change_is_served_from_then_on(kind: str) -> None:
     """What was remembered of a changed account is never served again; others stay."""

@@ -110,6 +110,25 @@ async def test_an_old_entry_is_read_again_and_served_while_that_cannot_be() -> N
     assert await office.code(key) == "authorization_unavailable"
 
 
+async def test_each_silence_of_postgres_is_counted_anew() -> None:
+    """An outage that is over takes nothing from the time that is served during the next one."""
+    office = make_office()
+    key = office.add(1)
+    for _ in range(2):
+        await office.look(key)
+        office.clock.forward(400)
+        office.store.away = True
+        assert await office.code(key) == "stale"
+        office.clock.forward(59)
+        assert await office.code(key) == "stale"
+        office.store.away = False
+        office.clock.forward(0.25)
+        while office.directory.state().away:
+            await office.look(key)
+            await asyncio.sleep(0)
+    assert await office.code(key) == "known"
+
+
 async def test_an_away_postgres_is_tried_by_one_query_at_a_time() -> None:
     """Within the pause nobody asks; a thousand checks of stale and of new keys cost one query."""
     office = make_office()
@@ -123,6 +142,7 @@ async def test_an_away_postgres_is_tried_by_one_query_at_a_time() -> None:
     for number in range(500):
         assert await office.code(keys[number % 10]) == "stale"
         assert await office.code(hash_key(make_key(1000 + number))) == "authorization_unavailable"
+        await asyncio.sleep(0)
     assert office.store.queries == before
     office.clock.forward(0.25)
     for key in keys:
@@ -149,6 +169,47 @@ async def test_once_postgres_is_back_everything_is_fresh_again() -> None:
     await asyncio.sleep(0)
     assert not office.directory.state().away
     assert [await office.code(key) for key in keys] == ["known"] * 3
+
+
+async def test_an_answer_that_was_waited_for_is_not_stale() -> None:
+    """A key that was served stale and is read again is known as any other."""
+    office = make_office()
+    keys = [office.add(number) for number in range(2)]
+    for key in keys:
+        await office.look(key)
+    office.directory.tell(LOST)
+    office.store.away = True
+    assert [await office.code(key) for key in keys] == ["stale"] * 2
+    office.store.away = False
+    office.clock.forward(0.25)
+    assert await office.code(keys[0]) == "stale"
+    while office.directory.state().away:
+        await asyncio.sleep(0)
+    found = await office.directory.find(keys[1])
+    assert isinstance(found, Caller)
+    assert not found.stale
+
+
+async def test_nobody_joins_a_try_that_hangs() -> None:
+    """While one query tries whether Postgres is back, a new key is refused at once."""
+    office = make_office()
+    slow = SlowStore(office.store)
+    directory = Directory(slow, LIMITS, office.counts, office.clock)
+    slow.gate.set()
+    office.store.away = True
+    first, second = office.add(1), office.add(2)
+    assert isinstance(await directory.find(first), Refusal)
+    slow.gate.clear()
+    office.clock.forward(0.25)
+    trying = asyncio.create_task(directory.find(first))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    office.clock.forward(10)
+    assert isinstance(await directory.find(second), Refusal)
+    assert not trying.done()
+    assert slow.asked == [[first], [first]]
+    slow.gate.set()
+    await trying
 
 
 async def test_a_query_that_hangs_is_given_up() -> None:
