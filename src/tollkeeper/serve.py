@@ -21,6 +21,7 @@ from ratelimit.service import serve as serve_rules
 from ratelimit.settings_values import LaneSettings, RateLimitSettings, RedisSettings
 from tollkeeper.catalog_watch import CatalogWatch
 from tollkeeper.config import load_config
+from tollkeeper.hosted.serving import host_parts, serve_workers
 from tollkeeper.logs import set_up_logs
 from tollkeeper.pages import pages, serve_http
 from tollkeeper.running import run, run_beside, stop_on_signals
@@ -97,16 +98,25 @@ def ratelimit_settings(settings: Settings) -> RateLimitSettings:
     )
 
 
-def serve(role: str, settings: Settings, worker: int = 0) -> None:
-    """Run one role in this process until it is told to stop."""
+def serve(role: str, settings: Settings, worker: int | None = None) -> None:
+    """Run one role until it is told to stop; of authorization all workers, or the one named."""
     match role:
         case "authz":
-            run(serve_authz(settings, worker))
+            workers = range(settings.authz_workers) if worker is None else (worker,)
+            parts = host_parts(settings.authz_transport)
+            if parts is None and len(workers) == 1:
+                run(serve_authz(settings, workers[0]))
+            else:
+                run(serve_workers(settings, parts, "authz", workers))
         case "accesslog":
             run(serve_accesslog(settings))
         case "ratelimit":
-            config = load_config(settings.config_file, settings)
-            run(serve_ratelimit(config.ratelimit.directory, ratelimit_settings(settings)))
+            parts = host_parts(settings.ratelimit_transport)
+            if parts is None:
+                config = load_config(settings.config_file, settings)
+                run(serve_ratelimit(config.ratelimit.directory, ratelimit_settings(settings)))
+            else:
+                run(serve_workers(settings, parts, "ratelimit", (0,)))
         case _:
             raise ConfigError(f"no role {role!r}; roles are authz, ratelimit and accesslog")
 
@@ -114,4 +124,4 @@ def serve(role: str, settings: Settings, worker: int = 0) -> None:
 if __name__ == "__main__":
     import sys
 
-    serve(sys.argv[1], load_settings(), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    serve(sys.argv[1], load_settings(), int(sys.argv[2]) if len(sys.argv) > 2 else None)

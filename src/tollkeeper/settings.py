@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -23,6 +23,9 @@ from tollkeeper.secret_files import fill_from_files, read_secret_file
 from tollkeeper.setting_types import Listen, ListenRow, PostgresDsn, RedisUrl
 
 ENV_PREFIX = "TOLLKEEPER_"
+HOSTED_PREFIX = "TOLLKEEPER_HOSTED_"
+Transport = Literal["auto", "grpc", "hosted"]
+HostedRole = Literal["authz", "ratelimit"]
 _SECRETS = (
     "postgres_dsn",
     "redis_url",
@@ -116,6 +119,16 @@ class Settings(BaseSettings):
         default_factory=dict,
         description='URLs by upstream name, as JSON ({"example": "http://127.0.0.1:9000"}); they '
         "override the file's.",
+    )
+
+    # --- transport -------------------------------------------------------------------------------
+    authz_transport: Transport = Field(
+        "auto",
+        description="What carries checks: hosted (Python inside an Envoy process, by pyvoy), grpc "
+        "(grpc.aio, with reflection), or auto: hosted where it can be had, else grpc.",
+    )
+    ratelimit_transport: Transport = Field(
+        "auto", description="The same for the rate-limit service."
     )
 
     # --- workers ---------------------------------------------------------------------------------
@@ -263,6 +276,37 @@ def load_settings(**overrides: object) -> Settings:
         raise ConfigError(
             f"a variable that begins with {ENV_PREFIX} is no JSON: {error}"
         ) from error
+
+
+class Hosting(BaseSettings):
+    """What a supervisor tells the worker that it starts inside an Envoy; nothing for people."""
+
+    model_config = SettingsConfigDict(env_prefix=HOSTED_PREFIX, frozen=True)
+
+    role: HostedRole
+    worker: int
+    control_fd: int
+
+
+def load_hosting() -> Hosting:
+    """Read what the supervisor told."""
+    return Hosting()  # type: ignore[call-arg]  # from the environment
+
+
+def hosting_environment(role: HostedRole, worker: int, control_fd: int) -> dict[str, str]:
+    """What :func:`load_hosting` reads, as variables."""
+    told = Hosting(role=role, worker=worker, control_fd=control_fd)
+    return {HOSTED_PREFIX + name.upper(): str(value) for name, value in told}
+
+
+def worker_environment(settings: Settings) -> dict[str, str]:
+    """The environment of a worker's process: this one's, with what a command line changed."""
+    return {**os.environ, _variable("authz_workers"): str(settings.authz_workers)}
+
+
+def grpc_environment(settings: Settings, role: HostedRole) -> dict[str, str]:
+    """The same for a worker that has to serve by itself."""
+    return {**worker_environment(settings), _variable(f"{role}_transport"): "grpc"}
 
 
 def read_credential(variable: str | None, path: Path | None) -> str:

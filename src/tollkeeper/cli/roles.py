@@ -40,8 +40,11 @@ def serve(
         typer.Option("--redis", help="ratelimit alone: its Redis; counters in memory without."),
     ] = None,
     worker: Annotated[
-        int, typer.Option("--worker", help="authz: which of the workers this process is.")
-    ] = 0,
+        int | None, typer.Option("--worker", help="authz: only that one of the workers.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="authz: how many; TOLLKEEPER_AUTHZ_WORKERS.")
+    ] = None,
 ) -> None:
     """Serve one role, or all, until SIGTERM or Ctrl-C."""
     alone = {"--listen": listen, "--http-listen": http_listen, "--redis": redis}
@@ -55,7 +58,8 @@ def serve(
     from tollkeeper.serve import serve as serve_role
     from tollkeeper.settings import load_settings
 
-    serve_role(role, load_settings(), worker)
+    chosen = {} if workers is None else {"authz_workers": workers}
+    serve_role(role, load_settings(**chosen), worker)
 
 
 def up() -> None:

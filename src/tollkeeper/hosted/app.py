@@ -1,0 +1,108 @@
+"""The ASGI application that pyvoy runs: ``tollkeeper.hosted.app:app``.
+
+Its lifespan is that of the worker. At its startup the core is built on the event loop that answers
+the calls; at its shutdown, which follows SIGTERM, the core is closed and its journal flushed.
+Envoy stops taking requests before that, so whoever wants calls to be finished drains first, over
+the control line (:mod:`tollkeeper.hosted.control`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+import structlog
+
+from tollkeeper.hosted.calls import Calls, Scope, Send
+from tollkeeper.hosted.control import DRAIN, DRAINED, READY, ControlLine
+from tollkeeper.hosted.health import PATH as HEALTH_PATH
+from tollkeeper.hosted.health import health_method
+from tollkeeper.hosted.patience import Receive
+from tollkeeper.hosted.roles import ROLES
+from tollkeeper.logs import set_up_logs
+from tollkeeper.running import run_beside
+from tollkeeper.settings import load_hosting, load_settings
+
+log = structlog.get_logger("hosted")
+
+UNNOTICED_S = 0.4
+"""How long Envoy's health checks may take to see that this worker drains: four of them."""
+IDLE_POLL_S = 0.02
+
+
+class HostedApplication:
+    """Answers calls while it lives, and lives from startup to shutdown."""
+
+    _asgi_single_callable = True  # spares pyvoy its guess
+
+    def __init__(self) -> None:
+        self._calls = Calls({})
+        self._draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._calls.answer(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            raise NotImplementedError(f"no {scope['type']} here")
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        started = asyncio.Event()
+        try:
+            await self._serve(receive, send, started)
+        except Exception as error:
+            if not started.is_set():
+                log.exception("not started", error=str(error))
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            log.exception("a job of this worker died")
+            os.kill(os.getpid(), signal.SIGTERM)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _serve(self, receive: Receive, send: Send, started: asyncio.Event) -> None:
+        hosting = load_hosting()
+        set_up_logs(hosting.role)
+        settings = load_settings()
+        line = ControlLine.inherited(hosting.control_fd)
+        open_role = ROLES[hosting.role]
+        async with open_role(settings, hosting.worker, lambda: self._draining) as hosted:
+            health = health_method((hosted.service,), lambda: self._draining)
+            self._calls = Calls({**hosted.methods, HEALTH_PATH: health})
+            await send({"type": "lifespan.startup.complete"})
+            started.set()
+            await line.say(READY)
+            obeying = self._obey(line, float(settings.drain_deadline_s))
+            await run_beside(_until_shutdown(receive), (*hosted.jobs, obeying))
+        log.info("stopped")
+
+    async def _obey(self, line: ControlLine, deadline_s: float) -> None:
+        """Drain when told, or when the supervisor has died."""
+        word = await line.hear()
+        self._draining = True
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self._drain()
+        except TimeoutError:
+            log.warning("not drained in time", calls=self._calls.in_flight)
+        await line.say(DRAINED)
+        if word != DRAIN:
+            os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()  # the end comes by SIGTERM
+
+    async def _drain(self) -> None:
+        """Calls go on being answered until Envoy has noticed, and those in hand to their end."""
+        await asyncio.sleep(UNNOTICED_S)
+        while self._calls.in_flight > 0:
+            await asyncio.sleep(IDLE_POLL_S)
+
+
+async def _until_shutdown(receive: Receive) -> None:
+    event: dict[str, Any] = await receive()
+    assert event["type"] == "lifespan.shutdown", "nothing else comes after startup"
+
+
+app = HostedApplication()

@@ -1,0 +1,146 @@
+"""One hosted worker as a child of its supervisor: started, drained, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Callable, Mapping
+
+from billing.errors import TollkeeperError
+from tollkeeper.addresses import Address
+from tollkeeper.hosted.bootstrap import APP, render_host
+from tollkeeper.hosted.control import DRAIN, DRAINED, READY, ControlLine
+from tollkeeper.hosted.parts import HostParts
+from tollkeeper.settings import HostedRole, hosting_environment
+
+START_S = 30.0
+CLOSE_S = 8.0
+"""After SIGTERM: the journal is flushed, connections are closed."""
+LOG_FORMAT = '{"level":"%l","logger":"envoy","event":"%j"}'
+_PR_SET_PDEATHSIG = 1
+
+
+class HostedWorker:
+    """A worker's Envoy. It dies with this process, however that ends."""
+
+    def __init__(
+        self,
+        parts: HostParts,
+        role: HostedRole,
+        worker: int,
+        *,
+        address: Address,
+        env: Mapping[str, str],
+        app: str = APP,
+    ) -> None:
+        self.name = f"{role} {worker}"
+        self._parts = parts
+        self._role: HostedRole = role
+        self._worker = worker
+        self._env = env
+        self._bootstrap = render_host(address, str(parts.module), app)
+        self._process: Process | None = None
+        self._line: ControlLine | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id while it runs."""
+        assert self._process is not None, "it was started"
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start it and wait until it is ready; :class:`TollkeeperError` when it does not get so."""
+        ours, theirs = socket.socketpair()
+        self._line = ControlLine(ours)
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._argv(),
+                stdin=DEVNULL,
+                env=self._environment(theirs.fileno()),
+                pass_fds=(theirs.fileno(),),
+                preexec_fn=tie_to_parent(),
+            )
+        try:
+            async with asyncio.timeout(START_S):
+                word = await self._line.hear()
+        except TimeoutError:
+            await self.kill()
+            raise TollkeeperError(f"{self.name} was not ready within {START_S} s") from None
+        if word != READY:
+            await self.kill()
+            raise TollkeeperError(f"{self.name} did not start; its log says why")
+
+    async def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        assert self._process is not None, "it was started"
+        return await self._process.wait()
+
+    async def stop(self, drain_s: float) -> None:
+        """Let it finish what it has in hand, and end it."""
+        if self._process is None or self._process.returncode is not None:
+            return
+        assert self._line is not None, "it was started"
+        await self._line.say(DRAIN)
+        await self._heard(DRAINED, drain_s)
+        if self._process.returncode is None:
+            self._process.terminate()
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._process.wait()
+        except TimeoutError:
+            await self.kill()
+        self._line.close()
+
+    async def kill(self) -> None:
+        """End it at once."""
+        assert self._process is not None, "it was started"
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+        if self._line is not None:
+            self._line.close()
+
+    async def _heard(self, word: bytes, wait_s: float) -> bool:
+        assert self._line is not None, "it was started"
+        try:
+            async with asyncio.timeout(wait_s):
+                return await self._line.hear() == word
+        except TimeoutError:
+            return False
+
+    def _argv(self) -> tuple[str, ...]:
+        return (
+            str(self._parts.envoy),
+            *("--config-yaml", self._bootstrap),
+            *("--concurrency", "1"),
+            "--disable-hot-restart",
+            *("--log-level", "warning"),
+            *("--log-format", LOG_FORMAT),
+        )
+
+    def _environment(self, control_fd: int) -> dict[str, str]:
+        return {
+            **self._env,
+            **self._parts.environment(),
+            **hosting_environment(self._role, self._worker, control_fd),
+        }
+
+
+def tie_to_parent() -> Callable[[], None] | None:
+    """Runs in the child before Envoy: SIGKILL when the parent dies. Elsewhere than on Linux the
+    worker sees the end of the control line instead."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def tie() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return tie

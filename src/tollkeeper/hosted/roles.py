@@ -1,0 +1,119 @@
+"""The roles that can be hosted: what each of them answers, and what runs beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from extauthz.handler import CheckFailed
+from extauthz.server import SERVICE as CHECK_SERVICE
+from ratelimit.errors import InvalidRequest, StoreUnavailable
+from ratelimit.http_app import Pages
+from ratelimit.server import SERVICE as RATELIMIT_SERVICE
+from ratelimit.service import Service
+from tollkeeper.addresses import Address
+from tollkeeper.catalog_watch import CatalogWatch
+from tollkeeper.config import load_config
+from tollkeeper.hosted.calls import Method
+from tollkeeper.hosted.status import CallFailed, Code
+from tollkeeper.pages import Check, pages, serve_http
+from tollkeeper.serve import new_registry, ratelimit_settings
+from tollkeeper.settings import HostedRole, Settings
+from tollkeeper.wiring.authz import open_front_door
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """A role that is ready to answer; ``jobs`` have to run as long as it does."""
+
+    service: str
+    methods: Mapping[str, Method]
+    jobs: Sequence[Coroutine[Any, Any, None]]
+
+
+OpenRole = Callable[[Settings, int, Callable[[], bool]], AbstractAsyncContextManager[Hosted]]
+"""Settings, the worker's number, and whether it is draining."""
+
+
+@asynccontextmanager
+async def open_authz(
+    settings: Settings, worker: int, draining: Callable[[], bool]
+) -> AsyncIterator[Hosted]:
+    """One worker of the front door."""
+    registry = new_registry()
+    watch = CatalogWatch(settings, registry, with_credentials=True)
+    async with open_front_door(settings, watch.catalog, registry) as front:
+        checks = {
+            "config": watch.readiness,
+            "listener": readiness_of(settings.authz_addresses[worker], draining),
+        }
+        shown = serve_http(pages(registry, checks), settings.authz_metrics_addresses[worker])
+        check = Method(front.handler.check, _check_fault, front.limits.max_message_bytes)
+        yield Hosted(
+            CHECK_SERVICE,
+            {f"/{CHECK_SERVICE}/Check": check},
+            (*front.jobs, watch.run(front.door.offer), shown),
+        )
+
+
+@asynccontextmanager
+async def open_ratelimit(
+    settings: Settings, worker: int, draining: Callable[[], bool]
+) -> AsyncIterator[Hosted]:
+    """The rate-limit service; it has one worker."""
+    assert worker == 0, "rate limits are counted by one process"
+    own, registry = ratelimit_settings(settings), new_registry()
+    config = load_config(settings.config_file, settings)
+    service = Service(own, config.ratelimit.directory)
+    registry.register(service.metrics)
+    await service.start()
+    try:
+        facts = service.facts()._replace(draining=draining)
+        shown = Pages(service.handler, facts, registry, own.request_size_max_bytes)
+        limit = Method(service.handler.should_rate_limit, _limit_fault, own.request_size_max_bytes)
+        yield Hosted(
+            RATELIMIT_SERVICE,
+            {f"/{RATELIMIT_SERVICE}/ShouldRateLimit": limit},
+            (service.rules.run(), serve_http(shown.app(), settings.ratelimit_metrics_listen)),
+        )
+    finally:
+        await service.close()
+
+
+ROLES: Mapping[HostedRole, OpenRole] = {"authz": open_authz, "ratelimit": open_ratelimit}
+
+
+def readiness_of(address: Address, draining: Callable[[], bool]) -> Check:
+    """Whether Envoy listens for this worker, and the worker takes new calls."""
+
+    async def readiness() -> str:
+        if draining():
+            return "draining"
+        try:
+            if address.path:
+                _, writer = await asyncio.open_unix_connection(address.path)
+            else:
+                _, writer = await asyncio.open_connection(address.host, address.port)
+        except OSError as error:
+            return f"{address} does not answer: {error}"
+        writer.close()
+        return ""
+
+    return readiness
+
+
+def _check_fault(error: Exception) -> CallFailed | None:
+    if isinstance(error, CheckFailed):
+        return CallFailed(Code[error.code], error.message)
+    return None
+
+
+def _limit_fault(error: Exception) -> CallFailed | None:
+    if isinstance(error, InvalidRequest):
+        return CallFailed(Code.INVALID_ARGUMENT, str(error))
+    if isinstance(error, StoreUnavailable):
+        return CallFailed(Code.UNAVAILABLE, error.reason)
+    return None
