@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,8 @@ class Upstream:
         match request.method, request.path:
             case "GET", "/_seen":
                 return _json(200, self.seen.as_json())
+            case "GET", "/_noted":
+                return _json(200, self.seen.noted_as_json())
             case "POST", "/_reset":
                 self.seen.reset()
                 self._told.clear()
@@ -100,6 +103,7 @@ class Upstream:
             self.seen.count(request.path),
             prompt_tokens=completion.prompt_tokens,
             completion_tokens=completion.completion_tokens,
+            answered=self._noter(request, behaviour),
         )
         if completion.stream:
             return Streaming(completion, behaviour, headers, ending)
@@ -108,7 +112,9 @@ class Upstream:
     def _rpc(self, request: Request, behaviour: Behaviour) -> Reply | Slow:
         answer, calls = rpc.answer(_parsed(request), behaviour.bytes)
         reply = _json(200, answer) if answer is not None else Reply(204, b"")
-        return _answer(reply, behaviour, Ending(self.seen.count(request.path), calls=calls))
+        noter = self._noter(request, behaviour)
+        ending = Ending(self.seen.count(request.path), calls=calls, answered=noter)
+        return _answer(reply, behaviour, ending)
 
     def _tool(self, request: Request, behaviour: Behaviour) -> Reply | Slow:
         asked = _parsed(request)
@@ -121,10 +127,21 @@ class Upstream:
         if behaviour.tool_report == "none":
             headers = []
         reply = _json(200, {"ok": True, "padding": "." * behaviour.bytes}, headers)
-        return _answer(reply, behaviour, Ending(self.seen.count(request.path)))
+        return _answer(reply, behaviour, self._plain_ending(request, behaviour))
 
     def _ping(self, request: Request, behaviour: Behaviour) -> Reply | Slow:
-        return _answer(_json(200, {"pong": True}), behaviour, Ending(self.seen.count(request.path)))
+        ending = self._plain_ending(request, behaviour)
+        return _answer(_json(200, {"pong": True}), behaviour, ending)
+
+    def _plain_ending(self, request: Request, behaviour: Behaviour) -> Ending:
+        noter = self._noter(request, behaviour)
+        return Ending(self.seen.count(request.path), answered=noter)
+
+    def _noter(self, request: Request, behaviour: Behaviour) -> Callable[[], None] | None:
+        """Who notes the answer of a request that asks for it."""
+        if not behaviour.note:
+            return None
+        return lambda: self.seen.note(behaviour.note, request.headers, time.time())
 
 
 @dataclass(frozen=True, slots=True)

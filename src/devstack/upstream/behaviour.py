@@ -12,6 +12,7 @@
 ``x-example-cost``             text of the cost header, or ``none`` to leave it out
 ``x-example-tool-report``      ``none`` leaves the headers of a tool run out
 ``x-example-bytes``            pad the answer to at least so many bytes
+``x-example-note``             note the answer, by this text and its ids; ``GET /_noted`` tells
 =============================  ===================================================================
 
 In advance: ``POST /_behave`` with ``{"path": "/rpc/ethereum", "times": 3, "status": 500}``; the
@@ -58,6 +59,7 @@ class Behaviour:
     usage: str = ""
     cost: str = ""
     tool_report: str = ""
+    note: str = ""
     bytes: int = 0
 
     @property

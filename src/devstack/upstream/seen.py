@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+MAX_NOTED = 1_000_000
+"""Answers noted one by one; the oldest are forgotten first."""
 
 
 @dataclass(slots=True)
@@ -25,15 +30,26 @@ class Count:
     completion_tokens: int = 0
 
 
+class Noted(NamedTuple):
+    """One answer that was written to its last byte: the text to note it by, for which request and
+    account, and when (Unix seconds)."""
+
+    text: str
+    request_id: str
+    account: str
+    at_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How one request may end, once: what to count then."""
+    """How one request may end, once: what to count then, and who hears that it was answered."""
 
     count: Count
     failing: bool = False
     calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    answered: Callable[[], None] | None = None
 
     def complete(self) -> None:
         """The whole answer was written."""
@@ -41,6 +57,8 @@ class Ending:
             self.count.failed += 1
             return
         self.count.answered += 1
+        if self.answered is not None:
+            self.answered()
         self.count.calls += self.calls
         self.count.prompt_tokens += self.prompt_tokens
         self.count.completion_tokens += self.completion_tokens
@@ -60,6 +78,7 @@ class Seen:
     def __init__(self) -> None:
         self._counts: dict[str, Count] = {}
         self._last: dict[str, dict[str, Any]] = {}
+        self._noted: deque[Noted] = deque(maxlen=MAX_NOTED)
 
     def count(self, path: str) -> Count:
         """The counts of a path that is served; the caller bounds the paths."""
@@ -67,6 +86,15 @@ class Seen:
 
     def remember(self, path: str, target: str, headers: dict[str, str]) -> None:
         self._last[path] = {"target": target, "headers": headers}
+
+    def note(self, text: str, headers: dict[str, str], at_s: float) -> None:
+        """Remember one answer by the ids that the gateway gave its request."""
+        request_id = headers.get("x-request-id", "")
+        account = headers.get("x-tollkeeper-account", "")
+        self._noted.append(Noted(text, request_id, account, at_s))
+
+    def noted_as_json(self) -> list[Noted]:
+        return list(self._noted)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -77,3 +105,4 @@ class Seen:
     def reset(self) -> None:
         self._counts.clear()
         self._last.clear()
+        self._noted.clear()

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,6 +34,8 @@ from tollkeeper.stack.roles import RolePart
 CLUSTER_SCHEME = "redis+cluster://"
 READY_S = 20.0
 RESTART_PAUSE_S = 0.3
+RESTART_TRIES = 5
+"""A part may need another one that is being started again as well."""
 STACK_FILE = "stack.json"
 ACTOR = Actor("tollkeeper up", "cli")
 
@@ -56,6 +58,7 @@ class Stack:
         self.home = base.home.absolute()
         self.parts: dict[str, Part] = {}
         self._clusters: list[RedisCluster] = []
+        self._left_alone: set[str] = set()
         self._exits = AsyncExitStack()
         self._plan: StackPlan | None = None
 
@@ -73,6 +76,16 @@ class Stack:
     def config(self) -> Config:
         """The configuration as it stands in its file now."""
         return load_config(self.settings.config_file, self.settings)
+
+    @property
+    def envoy_settings(self) -> Settings:
+        """What Envoy is rendered with; whoever puts something between it and a role says so."""
+        return self.settings
+
+    def role_env(self, name: str) -> Mapping[str, str]:
+        """The environment of one role's process."""
+        del name
+        return self.plan.env
 
     @property
     def gateway_url(self) -> str:
@@ -169,7 +182,7 @@ class Stack:
             name,
             self.home / "logs",
             ("tollkeeper.serve", *args),
-            self.plan.env,
+            self.role_env(name),
             listen=str(listen),
             ready_url=f"http://{health}/readyz",
             report=self._report,
@@ -195,7 +208,7 @@ class Stack:
 
     async def _envoy(self) -> None:
         bootstrap = self.home / "envoy.yaml"
-        bootstrap.write_text(to_yaml(render_bootstrap(self.config, self.settings)))
+        bootstrap.write_text(to_yaml(render_bootstrap(self.config, self.envoy_settings)))
         admin = self.settings.envoy_admin_listen
         assert admin is not None, "a stack always chooses it"
         await self._run(Envoy(self.home / "logs", bootstrap, admin.port, report=self._report))
@@ -257,14 +270,35 @@ class Stack:
     async def _watch(self, part: Part, on_restart: Callable[[str], None]) -> None:
         while True:
             ended = await part.wait()
-            self._report(f"{ended}; starting it again")
             await asyncio.sleep(RESTART_PAUSE_S)
+            if part.name in self._left_alone or part.running:
+                continue
+            self._report(f"{ended}; starting it again")
+            await self._start_again(part)
+            on_restart(part.name)
+
+    async def _start_again(self, part: Part) -> None:
+        for attempt in range(1, RESTART_TRIES + 1):
             try:
                 await part.start()
             except PartFailed as error:
-                raise TollkeeperError(str(error)) from error
-            self.write_stack_file()
-            on_restart(part.name)
+                if attempt == RESTART_TRIES:
+                    raise TollkeeperError(str(error)) from error
+                self._report(f"{part.name} did not start; once more")
+                await asyncio.sleep(RESTART_PAUSE_S * 2**attempt)
+            else:
+                self.write_stack_file()
+                return
+
+    @contextmanager
+    def left_alone(self, name: str) -> Iterator[Part]:
+        """A part that :meth:`watch` does not start anew meanwhile: its caller stops and starts
+        it."""
+        self._left_alone.add(name)
+        try:
+            yield self.parts[name]
+        finally:
+            self._left_alone.discard(name)
 
 
 def stack_file(home: Path) -> Path:

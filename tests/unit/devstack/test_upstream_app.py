@@ -95,6 +95,18 @@ def test_it_shows_what_it_saw() -> None:
     assert ask(upstream, "GET", "/_seen")[1] == {"routes": {}, "last": {}}
 
 
+def test_it_notes_answers_that_ask_for_it() -> None:
+    """Whole answers are told one by one with the ids that the gateway gave; others are not."""
+    upstream = Upstream()
+    ids = {"x-request-id": "r1", "x-tollkeeper-account": "a1"}
+    for more in ({}, {"x-example-status": "500"}):
+        noted = ids | {"x-example-note": "mine"} | more
+        assert isinstance(upstream(Request("GET", PING_PATH, noted, b"")), Reply)
+    upstream(Request("GET", PING_PATH, ids, b""))
+    answers = ask(upstream, "GET", "/_noted")[1]
+    assert [answer[:3] for answer in answers] == [["mine", "r1", "a1"]]
+
+
 def test_instructions_can_be_given_in_advance() -> None:
     """The next so many answers of a path obey, the one after them does not."""
     upstream = Upstream()
