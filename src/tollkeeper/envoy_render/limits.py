@@ -54,15 +54,18 @@ def token_limit_of(route: RouteModel) -> Rendered:
     """The token limit of one route, as its ``typed_per_filter_config``.
 
     Before the request it asks without counting, so that an account over its limit is refused; when
-    the answer is complete it counts what was used.
+    the answer is complete it counts what was used, also beyond the limit: ``quoted`` says that
+    nothing was taken before, and that this is a correction, which is never refused
+    (ratelimit.d/tokens.yaml).
     """
     if route.token_limit is None:
         return {}
     actions = [_from_ticket("account")]
+    nothing_quoted = {"generic_key": {"descriptor_key": "quoted", "descriptor_value": "0"}}
     limits = [
         {"actions": actions, "hits_addend": {"number": 0}},
         {
-            "actions": actions,
+            "actions": [*actions, nothing_quoted],
             "apply_on_stream_done": True,
             "hits_addend": {"format": _count(route.token_limit)},
         },
