@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
@@ -58,15 +59,17 @@ async def cluster_books(cluster_stage: Stage) -> AsyncIterator[Books]:
 
 
 @pytest_asyncio.fixture
-async def upstream(stage: Stage) -> Upstream:
-    """The example upstream of ``stage``, its counts at zero."""
-    return await _forgetful(stage)
+async def upstream(stage: Stage) -> AsyncIterator[Upstream]:
+    """The example upstream of ``stage``; counts and instructions end with the test."""
+    async with _forgetful(stage) as found:
+        yield found
 
 
 @pytest_asyncio.fixture
-async def cluster_upstream(cluster_stage: Stage) -> Upstream:
-    """The example upstream of ``cluster_stage``, its counts at zero."""
-    return await _forgetful(cluster_stage)
+async def cluster_upstream(cluster_stage: Stage) -> AsyncIterator[Upstream]:
+    """The example upstream of ``cluster_stage``; counts and instructions end with the test."""
+    async with _forgetful(cluster_stage) as found:
+        yield found
 
 
 @pytest_asyncio.fixture
@@ -76,7 +79,9 @@ async def anonymous(stage: Stage) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def _forgetful(stage: Stage) -> Upstream:
+@asynccontextmanager
+async def _forgetful(stage: Stage) -> AsyncIterator[Upstream]:
     found = Upstream(next(iter(stage.stack.settings.upstream_urls.values())))
     await found.reset()
-    return found
+    yield found
+    await found.reset()

@@ -7,6 +7,7 @@ upstream that nobody serves, a lifetime of two seconds, limits that are reached 
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -45,7 +46,6 @@ ROUTES: dict[str, dict[str, Any]] = {
     "quoted_chat": CHAT
     | {"match": {"method": "POST", "path": "/quoted/chat"}, "missing_usage": "charge_quote"},
     "nowhere": PING | {"match": {"method": "GET", "path": "/nowhere"}, "upstream": "nowhere"},
-    "shadow": PING | {"match": {"method": "GET", "path": "/shadow/ping"}, "profile": "shadowed"},
     "self": {
         "match": {"method": "GET", "path": "/self"},
         "upstream": "example",
@@ -62,8 +62,7 @@ PLANS: dict[str, dict[str, Any]] = {
     "half_credit_requests": {"limits": {"max_request_usd": "0.0005"}},
 }
 SHADOW_RULE = {
-    "key": "profile",
-    "value": "shadowed",
+    "key": "shadowed",
     "shadow_mode": True,
     "rate_limit": {"unit": "hour", "requests_per_unit": 1},
 }
@@ -179,26 +178,22 @@ def write_configuration(folder: Path) -> Path:
     yaml = YAML()
     config = yaml.load((ROOT / "tollkeeper.yaml").read_text())
     config["gateway"]["stream_log_interval_s"] = 1
-    config["profiles"].append("shadowed")
     config["upstreams"]["nowhere"] = {"url": f"http://127.0.0.1:{free_port()}"}
     config["routes"].update(ROUTES)
     config["plans"].update(PLANS)
     _write_rules(yaml, folder / config["ratelimit"]["directory"])
     path = folder / "tollkeeper.yaml"
-    with path.open("w") as file:
-        yaml.dump(config, file)
+    yaml.dump(config, path)
     return path
 
 
 def _write_rules(yaml: YAML, directory: Path) -> None:
-    """The example's rate limits, a shadowed profile, and few tokens: 100 a minute."""
-    directory.mkdir()
-    for name in ("tollkeeper", "tokens"):
-        rules = yaml.load((ROOT / "ratelimit.d" / f"{name}.yaml").read_text())
-        if name == "tollkeeper":
-            rules["descriptors"][0]["descriptors"].append(SHADOW_RULE)
-        else:
-            rules["domain"] = "few"
-            rules["descriptors"][0]["rate_limit"]["requests_per_unit"] = 100
-        with (directory / f"{name}.yaml").open("w") as file:
-            yaml.dump(rules, file)
+    """The example's rules, one in shadow mode, and a domain with 100 tokens a minute."""
+    shutil.copytree(ROOT / "ratelimit.d", directory)
+    rules = yaml.load((directory / "tollkeeper.yaml").read_text())
+    rules["descriptors"].append(SHADOW_RULE)
+    yaml.dump(rules, directory / "tollkeeper.yaml")
+    few = yaml.load((directory / "tokens.yaml").read_text())
+    few["domain"] = "few"
+    few["descriptors"][0]["rate_limit"]["requests_per_unit"] = 100
+    yaml.dump(few, directory / "few.yaml")

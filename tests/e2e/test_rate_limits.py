@@ -1,0 +1,217 @@
+"""How often and how much: limits of a plan, of tokens, in the shadow, and while Redis is away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from devstack import Envoy, free_port
+from tests.e2e.ledger_reading import Books, Paid
+from tests.e2e.stage import CREDIT, Stage, Upstream
+from tollkeeper.envoy_render import render_bootstrap, to_yaml
+
+PING = "/flat/ping"
+PINGED = Paid("ping", CREDIT, 1)
+CHAT: dict[str, Any] = {
+    "model": "gpt-4o-mini",
+    "max_tokens": 32,
+    "messages": [{"role": "user", "content": "secretly count five words"}],
+}
+STREAM = CHAT | {"stream": True, "stream_options": {"include_usage": True}}
+TOKENS = 8 + 32
+COST = 8 * 150 + 32 * 600
+"""What 8 tokens of input and 32 of output take: 20 400 nano-USD, sold at twice that."""
+SOON_S = 5.0
+
+
+async def test_a_plan_bounds_rate_and_burst(stage: Stage, books: Books, upstream: Upstream) -> None:
+    """One request a second with a burst of three: the fourth is a 429 with all its numbers, costs
+    nothing, is not sent, and passes after the wait that it was told."""
+    customer = await stage.customer(100 * CREDIT, plan="paced")
+    async with stage.client(customer) as client:
+        answers = [await client.get(PING) for _ in range(4)]
+        refused = answers.pop()
+        await asyncio.sleep(int(refused.headers["retry-after"]))
+        after = await client.get(PING)
+    assert [answer.status_code for answer in answers] == [200] * 3
+    limits = {answer.headers["x-ratelimit-limit"] for answer in answers}
+    assert limits == {"1, 1;w=1"}
+    assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["2", "1", "0"]
+    assert refused.status_code == 429
+    assert refused.headers["content-type"] == "application/json"
+    assert refused.headers["x-ratelimit-remaining"] == "0"
+    assert refused.headers["retry-after"] == refused.headers["x-ratelimit-reset"] == "1"
+    assert refused.json() == {
+        "error": {
+            "code": "rate_limited",
+            "message": "Too many requests.",
+            "reason": "",
+            "action": "Slow down.",
+            "url": "https://billing.example.test/credits",
+            "request_id": refused.headers["x-request-id"],
+            "limit": {"requests_per_unit": 1, "unit": "SECOND"},
+            "reset_s": "1",
+        }
+    }
+    assert after.status_code == 200
+    assert await upstream.received(PING) == 4
+    await books.expect(customer, 100 * CREDIT, *[PINGED] * 4, released=1)
+
+
+async def test_without_a_limit_nothing_is_limited(stage: Stage, books: Books) -> None:
+    """A plan without a rate passes two hundred requests at once, and no header speaks of limits."""
+    customer = await stage.customer(1_000 * CREDIT)
+    async with stage.client(customer) as client:
+        answers = await asyncio.gather(*(client.get(PING) for _ in range(200)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert not [name for name in answers[0].headers if name.startswith("x-ratelimit")]
+    await books.expect(customer, 1_000 * CREDIT, *[PINGED] * 200)
+
+
+async def test_customers_do_not_share_a_limit(stage: Stage, books: Books) -> None:
+    """One customer's flood takes nothing from another's rate, nor one profile's from another's."""
+    loud = await stage.customer(100 * CREDIT, plan="paced")
+    quiet = await stage.customer(100 * CREDIT, plan="paced")
+    call = {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId"}
+    async with stage.client() as client:
+        flood = [client.get(PING, headers=loud.headers) for _ in range(20)]
+        codes = [answer.status_code for answer in await asyncio.gather(*flood)]
+        other = await client.post("/rpc/ethereum", json=call, headers=loud.headers)
+        others = [await client.get(PING, headers=quiet.headers) for _ in range(3)]
+    passed = codes.count(200)
+    assert codes.count(429) == 20 - passed
+    assert 3 <= passed <= 5
+    assert other.status_code == 200
+    assert [answer.status_code for answer in others] == [200] * 3
+    events = [*[PINGED] * passed, Paid("ethereum", 10_000, 1)]
+    await books.expect(loud, 100 * CREDIT, *events, released=20 - passed)
+    await books.expect(quiet, 100 * CREDIT, *[PINGED] * 3)
+
+
+async def test_requests_under_way_are_bounded(
+    stage: Stage, books: Books, upstream: Upstream
+) -> None:
+    """A plan of one request at a time refuses the second while the first runs, and is free again
+    as soon as the first is settled."""
+    customer = await stage.customer(100 * CREDIT, plan="single_file")
+    async with stage.client(customer) as client:
+        slow = asyncio.create_task(client.get(PING, headers={"x-example-delay-ms": "400"}))
+        while not await upstream.received(PING):
+            await asyncio.sleep(0.01)
+        refused = await client.get(PING)
+        assert (await slow).status_code == 200
+        await books.expect(customer, 100 * CREDIT, PINGED)
+        again = await client.get(PING)
+    assert refused.status_code == 429
+    error = refused.json()["error"]
+    assert (error["code"], error["limit"]) == ("too_many_in_flight", 1)
+    assert refused.headers["retry-after"] == "1"
+    assert again.status_code == 200
+    await books.expect(customer, 100 * CREDIT, PINGED, PINGED)
+
+
+async def until(client: httpx.AsyncClient, path: str, status: int) -> list[httpx.Response]:
+    """Ask one after the other until an answer has this status, for some seconds at most."""
+    deadline_s = time.monotonic() + SOON_S
+    answers = [await client.post(path, json=STREAM)]
+    while answers[-1].status_code != status and time.monotonic() < deadline_s:
+        answers.append(await client.post(path, json=STREAM))
+    assert answers[-1].status_code == status
+    return answers
+
+
+async def test_tokens_are_limited_by_what_streams_used(
+    stage: Stage, books: Books, upstream: Upstream
+) -> None:
+    """With 100 tokens a minute, streams of 40 pass until none are left; then it is a 429."""
+    customer = await stage.customer(100 * CREDIT)
+    await upstream.behave("/v1/chat/completions", times=20, tokens=32)
+    async with stage.client(customer) as client:
+        *passed, refused = await until(client, "/counted/chat", 429)
+    assert [answer.status_code for answer in passed] == [200] * len(passed)
+    # 100 tokens hold two streams; a third may pass where the count of the second is under way.
+    assert 2 <= len(passed) <= 4
+    assert refused.json()["error"]["code"] == "rate_limited"
+    assert int(refused.headers["retry-after"]) > 1
+    events = [Paid("counted_chat", COST * 2, TOKENS, COST)] * len(passed)
+    await books.expect(customer, 100 * CREDIT, *events, released=1)
+
+
+def own_bootstrap(stage: Stage, folder: Path) -> tuple[Path, int, int]:
+    """The stack's Envoy once more, on other ports, asking for a descriptor of the operator's own.
+
+    Returns the file, the port of the gateway and that of the admin interface.
+    """
+    bootstrap = render_bootstrap(stage.stack.config, stage.stack.settings)
+    ports = free_port(), free_port()
+    bootstrap["admin"]["address"]["socket_address"]["port_value"] = ports[1]
+    (listener,) = bootstrap["static_resources"]["listeners"]
+    listener["address"]["socket_address"]["port_value"] = ports[0]
+    (manager,) = listener["filter_chains"][0]["filters"]
+    routes = manager["typed_config"]["route_config"]["virtual_hosts"][0]["routes"]
+    (ping,) = [route for route in routes if route["name"] == "ping"]
+    shadowed = {"generic_key": {"descriptor_key": "shadowed", "descriptor_value": "ping"}}
+    ping["route"]["rate_limits"].append({"actions": [shadowed]})
+    path = folder / "envoy.yaml"
+    path.write_text(to_yaml(bootstrap))
+    return path, *ports
+
+
+async def test_a_shadow_counts_and_lets_pass(stage: Stage, books: Books, tmp_path: Path) -> None:
+    """A rule in shadow mode says in its metric whom it would have refused, and refuses nobody."""
+    customer = await stage.customer(100 * CREDIT)
+    bootstrap, port, admin_port = own_bootstrap(stage, tmp_path)
+    page = str(stage.stack.settings.ratelimit_metrics_listen)
+    metric = "tollkeeper_ratelimit_rule_shadow_mode_hits_total"
+    async with Envoy(tmp_path, bootstrap, admin_port), httpx.AsyncClient() as client:
+        url = f"http://127.0.0.1:{port}{PING}"
+        answers = [await client.get(url, headers=customer.headers) for _ in range(5)]
+        assert [answer.status_code for answer in answers] == [200] * 5
+        await books.expect(customer, 100 * CREDIT, *[PINGED] * 5)
+    assert await stage.count(page, metric, rule="shadowed") == 4
+
+
+@pytest.mark.parametrize(
+    ("plan", "code", "numbers"),
+    [
+        ("two_credits_a_day", "spend_cap_reached", ("limit_nanos", 2 * CREDIT)),
+        ("ten_units", "quota_exceeded", ("limit_units", 10)),
+    ],
+)
+async def test_quotas_and_caps_end_exactly(
+    stage: Stage, books: Books, plan: str, code: str, numbers: tuple[str, int]
+) -> None:
+    """A daily cap of two credits and a quota of ten units pass exactly so many pings."""
+    customer = await stage.customer(100 * CREDIT, plan=plan)
+    most = 2 if plan == "two_credits_a_day" else 10
+    async with stage.client(customer) as client:
+        answers = await asyncio.gather(*(client.get(PING) for _ in range(20)))
+    refused = [answer for answer in answers if answer.status_code == 402]
+    assert len(refused) == 20 - most
+    for answer in refused:
+        error = answer.json()["error"]
+        name, limit = numbers
+        assert (error["code"], error[name]) == (code, limit)
+        assert int(answer.headers["retry-after"]) > 0
+    await books.expect(customer, 100 * CREDIT, *[PINGED] * most)
+
+
+async def test_one_request_may_be_too_expensive(stage: Stage, books: Books) -> None:
+    """A plan bounds the price of a single request, whatever the balance."""
+    customer = await stage.customer(100 * CREDIT, plan="half_credit_requests")
+    async with stage.client(customer) as client:
+        refused = await client.get(PING)
+        chat = await client.post("/v1/chat/completions", json=CHAT)
+    assert refused.status_code == 402
+    error = refused.json()["error"]
+    assert error["code"] == "request_too_expensive"
+    assert (error["needed_nanos"], error["limit_nanos"]) == (CREDIT, CREDIT // 2)
+    assert "retry-after" not in refused.headers
+    assert chat.status_code == 200
+    cost = 8 * 150 + 16 * 600
+    await books.expect(customer, 100 * CREDIT, Paid("chat", cost * 2, 24, cost))
