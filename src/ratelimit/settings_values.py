@@ -12,6 +12,9 @@ from pathlib import Path
 from ratelimit.errors import SettingRefused
 from ratelimit.rules import OnFailure
 
+# No cache, and no waiting at the end.
+_MAY_BE_ZERO = {"over_limit_cache_entries_max", "drain_notice_s", "drain_deadline_s"}
+
 
 @dataclass(frozen=True)
 class RedisSettings:
@@ -118,8 +121,9 @@ class RateLimitSettings:
         """Raise :class:`SettingRefused` for what nothing can be built from."""
         whole = {**vars(self), **vars(self.lane)}
         for name, value in whole.items():
-            counts = name.endswith(("_max", "_ms", "_faults", "_bytes", "_s"))
-            if counts and not value > 0 and name != "over_limit_cache_entries_max":
+            if not name.endswith(("_max", "_ms", "_faults", "_bytes", "_s")):
+                continue
+            if value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
                 raise SettingRefused(f"{name} must be above 0, not {value}")
         for name, share in {"local_share": self.local_share, "near": self.near_limit_ratio}.items():
             if not 0 < share <= 1:

@@ -38,7 +38,8 @@ async def used(settings: RedisSettings) -> int:
     """Hits of one counter after one more; raises what the store raises."""
     opened = open_store(RateLimitSettings(redis=settings, lane=LANE))
     try:
-        (reading,) = await opened.store.draw(Group([LIMIT.draw("k", 1, T0_US)]))
+        await opened.warm_up()
+        (reading,) = await opened.store.draw(Group([LIMIT.draw("rl:k", 1, T0_US)]))
     finally:
         await opened.store.close()
     return reading.after
@@ -61,11 +62,31 @@ async def test_a_user_with_few_rights(tmp_path: Path) -> None:
     async with Redis(tmp_path) as server:
         rights = ["~*", "+eval", "+evalsha", "+get", "+set", "+incrby"]
         await ask(server.port, "ACL", "SETUSER", "limits", "on", ">secret", *rights)
-        await ask(server.port, "ACL", "SETUSER", "reader", "on", ">secret", "~*", "+get")
+        await ask(server.port, "ACL", "SETUSER", "reader", "on", ">secret", "~rl:*", "+get")
         assert await used(RedisSettings(f"redis://limits:secret@{server.address}")) == 1
         assert await used(RedisSettings(server.url, username="limits", password="secret")) == 2
         with pytest.raises(StoreUnavailable, match="refused"):
             await used(RedisSettings(f"redis://reader:secret@{server.address}"))
+
+
+async def test_a_second_redis_for_limits_per_second(tmp_path: Path) -> None:
+    """Each of the two holds its own counters; a request that meets both is counted in both."""
+    async with Redis(tmp_path / "main") as main, Redis(tmp_path / "fast") as fast:
+        settings = RateLimitSettings(
+            redis=RedisSettings(main.url), redis_per_second=RedisSettings(fast.url), lane=LANE
+        )
+        opened = open_store(settings)
+        await opened.warm_up()
+        draws = [
+            Limit(5, unit).draw(f"k{unit.value}", 1, T0_US) for unit in (Unit.DAY, Unit.SECOND)
+        ]
+        for after in (1, 2, 3):
+            assert [r.after for r in await opened.store.draw(Group(draws))] == [after, after]
+        keys = [draw.key for draw in draws]
+        assert [await ask(main.port, "EXISTS", key) for key in keys] == ["1", "0"]
+        assert [await ask(fast.port, "EXISTS", key) for key in keys] == ["0", "1"]
+        assert [lane.counts.requests for lane in opened.lanes()] == [3, 3]
+        await opened.store.close()
 
 
 async def test_a_database(tmp_path: Path) -> None:
@@ -197,7 +218,7 @@ async def test_sentinel(tmp_path: Path) -> None:
         async with _sentinel(tmp_path, one) as port:
             url = f"redis+sentinel://127.0.0.1:{port}/main"
             opened = open_store(RateLimitSettings(redis=RedisSettings(url), lane=LANE))
-            group = Group([LIMIT.draw("k", 1, T0_US)])
+            group = Group([LIMIT.draw("rl:k", 1, T0_US)])
             assert (await opened.store.draw(group))[0].after == 1
             assert await ask(one.port, "DBSIZE") == "1"
             await _until(lambda: ask(port, "SENTINEL", "FAILOVER", "main"), "OK")
@@ -206,7 +227,7 @@ async def test_sentinel(tmp_path: Path) -> None:
             async with asyncio.timeout(10):
                 while not await _counted(opened.store.draw(group)):
                     await asyncio.sleep(0.05)
-            assert int(await ask(two.port, "GET", f"k:{T0_US // SECOND_US // 3600 * 3600}")) >= 2
+            assert int(await ask(two.port, "GET", f"rl:k:{T0_US // SECOND_US // 3600 * 3600}")) >= 2
             await opened.store.close()
 
 

@@ -37,16 +37,17 @@ def open_store(settings: RateLimitSettings) -> OpenStore:
     script = limits_script()
     if not settings.redis.url:
         return OpenStore(MemoryStore(settings.memory_counters_max), ())
-    main = _opened(settings.redis, settings.lane, script)
+    probe_key = f"{settings.key_prefix}:probe"
+    main = _opened(settings.redis, settings.lane, script, probe_key)
     if settings.redis_per_second is None:
         return OpenStore(main, (main,))
-    fast = _opened(settings.redis_per_second, settings.lane, script)
+    fast = _opened(settings.redis_per_second, settings.lane, script, probe_key)
     return OpenStore(SplitStore(main, fast), (main, fast))
 
 
 def _opened(
-    settings: RedisSettings, lane: LaneSettings, script: Script
+    settings: RedisSettings, lane: LaneSettings, script: Script, probe_key: str
 ) -> RedisStore | ClusterStore:
     if parse_redis_url(settings.url).kind == "cluster":
         return ClusterStore(settings, lane, script)
-    return RedisStore(settings, lane, script)
+    return RedisStore(settings, lane, script, probe_key)

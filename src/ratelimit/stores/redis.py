@@ -27,9 +27,12 @@ from ratelimit.stores.script import Script, packed, unpacked
 class RedisStore:
     """One server, or the master of a Sentinel service; all draws of a request in one script."""
 
-    def __init__(self, settings: RedisSettings, lane: LaneSettings, script: Script) -> None:
+    def __init__(
+        self, settings: RedisSettings, lane: LaneSettings, script: Script, probe_key: str
+    ) -> None:
         self._client = connected(parse_redis_url(settings.url), settings, lane)
         self._script = script
+        self._probe_key = probe_key
         self.lane = Lane(Server("Redis", self._call, self._probe), lane)
 
     async def draw(self, group: Group) -> Sequence[Reading]:
@@ -60,7 +63,7 @@ class RedisStore:
             raise await unavailable(self._client, error) from error
 
     async def _probe(self) -> None:
-        await probe(self._client)
+        await probe(self._client, self._probe_key)
 
 
 async def run_script(
@@ -81,11 +84,11 @@ async def command(client: aredis.Redis, *words: str | int | bytes) -> Any:
     return await execute(*words)
 
 
-async def probe(client: aredis.Redis) -> None:
+async def probe(client: aredis.Redis, key: str) -> None:
     """Raise :class:`StoreUnavailable` unless the server can be written to."""
     try:
         # A replica and a server that is loading both answer PING, and neither can count.
-        await command(client, "SET", "rl:probe", "1", "PX", "1000")
+        await command(client, "SET", key, "1", "PX", "1000")
     except Exception as error:
         raise await unavailable(client, error) from error
 

@@ -15,6 +15,7 @@ from ratelimit.settings_values import LaneSettings, RateLimitSettings, RedisSett
         {"lane": LaneSettings(breaker_faults=-1)},
         {"descriptors_max": 0},
         {"reload_poll_s": 0.0},
+        {"drain_deadline_s": -1.0},
         {"local_share": 0.0},
         {"local_share": 1.5},
         {"near_limit_ratio": -0.1},
@@ -27,7 +28,8 @@ def test_what_nothing_can_be_built_from(wrong: dict[str, object]) -> None:
 
 
 def test_defaults_are_in_order() -> None:
-    """And the cache can be turned off."""
+    """And the cache can be turned off, and the end be at once."""
+    assert RateLimitSettings(drain_notice_s=0, drain_deadline_s=0).drain_deadline_s == 0
     assert RateLimitSettings().lane.deadline_ms == 10
     assert RateLimitSettings(over_limit_cache_entries_max=0).over_limit_cache_entries_max == 0
 
