@@ -42,6 +42,7 @@ class Journal:
         self._report = report
         self._limits = limits or JournalLimits()
         self._rows: list[JournalRow] = []
+        self._abandoned: list[tuple[str, str]] = []
         self._flushing = asyncio.Lock()
 
     @property
@@ -57,6 +58,14 @@ class Journal:
         """Take a reservation that was admitted just now; never blocks."""
         self._rows.append(row)
 
+    def abandon(self, row: JournalRow, expires_s: int) -> None:
+        """An admitted request will not run, because its caller left: let its hold end soon."""
+        for index in range(len(self._rows) - 1, -1, -1):
+            if self._rows[index].reservation_id == row.reservation_id:
+                self._rows[index] = row._replace(expires_s=expires_s)
+                return
+        self._abandoned.append((row.account_id, row.reservation_id))
+
     async def flush(self) -> None:
         """Write all rows that wait now; raises ``StoreUnavailable`` and keeps what was not
         written."""
@@ -69,6 +78,10 @@ class Journal:
                     written += self._limits.batch_rows
             finally:
                 self._rows[:0] = rows[written:]
+            if self._abandoned:
+                abandoned = self._abandoned
+                await self._store.abandon(abandoned)
+                self._abandoned = self._abandoned[len(abandoned) :]
 
     async def _write(self, rows: list[JournalRow]) -> None:
         try:

@@ -78,7 +78,7 @@ class Reserver:
         if not self._journal.has_room:
             return Undecided("journal_full")
         try:
-            answer = await self._ask(hold, row)
+            answer = await self._await_answer(hold, row)
             if isinstance(answer, Absent):
                 answer = await self._ask_with_copy(hold, row, answer)
         except StoreUnavailable as error:
@@ -106,8 +106,19 @@ class Reserver:
                     await asyncio.sleep(self._limits.retry_s)
                 if tries % SUSPECT_TRIES == 0:
                     self._epoch.suspect()  # perhaps the others are an epoch ahead
-                answer = await self._ask(hold, row)
+                answer = await self._await_answer(hold, row)
         return answer
+
+    async def _await_answer(self, hold: Hold, row: JournalRow) -> Answer:
+        """Ask, and wait; a caller that leaves between the answer and its own turn lets go."""
+        asked = self._ask(hold, row)
+        try:
+            return await asked
+        except asyncio.CancelledError:
+            answered = asked.done() and not asked.cancelled() and asked.exception() is None
+            if answered and isinstance(asked.result(), Admitted):
+                self._journal.abandon(row, int(self._clock()))
+            raise
 
     def _ask(self, hold: Hold, row: JournalRow) -> asyncio.Future[Answer]:
         """Join the next call to the hot copy."""

@@ -75,6 +75,12 @@ class Register:
         if reservation is not None and reservation.state == "pending":
             reservation.expires_s = max(reservation.expires_s, expires_s)
 
+    def abandon(self, key: Key) -> None:
+        """Let a pending reservation end with the next expiry."""
+        reservation = self.known.get(key)
+        if reservation is not None and reservation.state == "pending":
+            reservation.expires_s = 0
+
     def pending(self, account_id: str) -> Sequence[tuple[str, str]]:
         """Live reservations of an account: id and record."""
         return [

@@ -60,6 +60,12 @@ class MemoryWorkers:
         self._office.reach()
         await self._office.ledger.record(rows)
 
+    async def abandon(self, keys: Sequence[tuple[str, str]]) -> None:
+        """Let pending reservations (account, id) end with the next expiry."""
+        self._office.reach()
+        for key in keys:
+            self._office.ledger.register.abandon(key)
+
     async def flushed(self, at: str) -> None:
         """This worker has journaled all that it admitted before that barrier."""
         self._office.reach()

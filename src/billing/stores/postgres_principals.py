@@ -72,20 +72,22 @@ class PostgresPrincipals:
             yield _AWAY
 
     async def _listen(self, unread: asyncio.Queue[Change]) -> asyncpg.Connection | None:
+        """A connection that listens, or ``None`` when there is none to be had just now: the caller
+        told ``lost`` already and tries again."""
+
+        def hear(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+            _enqueue(unread, str(payload))
+
         try:
             connection = await asyncpg.connect(
                 self._dsn,
                 timeout=CONNECT_TIMEOUT_S,
                 server_settings={"application_name": self._application_name},
             )
-        except (OSError, TimeoutError, asyncpg.PostgresError):
-            return None  # the caller told `lost` already and tries again
-
-        def hear(_connection: object, _pid: int, _channel: str, payload: object) -> None:
-            _enqueue(unread, str(payload))
-
-        connection.add_termination_listener(lambda _: unread.put_nowait(_AWAY))
-        await connection.add_listener(CHANNEL, hear)
+            connection.add_termination_listener(lambda _: unread.put_nowait(_AWAY))
+            await connection.add_listener(CHANNEL, hear)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return None
         return connection
 
 

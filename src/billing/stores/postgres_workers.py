@@ -60,6 +60,10 @@ class PostgresWorkers:
         if rows:
             await self._run("journal", *map(list, zip(*rows, strict=True)))
 
+    async def abandon(self, keys: Sequence[tuple[str, str]]) -> None:
+        """Let pending reservations (account, id) end with the next expiry."""
+        await self._run("abandon", [account for account, _ in keys], [ident for _, ident in keys])
+
     async def flushed(self, at: str) -> None:
         """All that this worker admitted before the barrier of that time is journaled."""
         await self._run("flushed", self._worker_id, datetime.fromisoformat(at))

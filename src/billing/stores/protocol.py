@@ -141,6 +141,9 @@ class WorkerStore(Protocol):
     async def record(self, rows: Sequence[JournalRow]) -> None:
         """Write reservations as pending; those already known, or ended, stay as they are."""
 
+    async def abandon(self, keys: Sequence[tuple[str, str]]) -> None:
+        """Let pending reservations (account, id) end with the next expiry."""
+
     async def flushed(self, at: str) -> None:
         """All that this worker admitted before the barrier of that time is journaled."""
 

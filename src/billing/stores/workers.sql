@@ -11,6 +11,10 @@ FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text
         basis, admitted_us, expires_s)
 ON CONFLICT (account_id, id) DO NOTHING
 
+-- name: abandon
+UPDATE reservations SET expires_at = clock_timestamp()
+WHERE (account_id, id) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[])) AND state = 'pending'
+
 -- name: register
 INSERT INTO workers (id, role) VALUES ($1, $2)
 ON CONFLICT (id) DO UPDATE SET heartbeat_at = now()

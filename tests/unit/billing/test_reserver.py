@@ -130,3 +130,26 @@ async def test_a_full_journal_admits_nothing(office: Office) -> None:
     answers = [await seat.reserver.reserve(*ask(A, 1, n), "open") for n in range(1, 60)]
     assert sum(isinstance(answer, Admitted) for answer in answers) == 49
     assert answers[-1] == Undecided("journal_full")
+
+
+async def test_a_caller_that_leaves_as_its_answer_comes_holds_nothing_for_long(
+    office: Office,
+) -> None:
+    """Between the answer and the caller's turn the caller may be cancelled: then too, the hold
+    ends with the next expiry, whether its row was journaled by then or not."""
+    await _pay(office)
+    seat = await office.seat("w")
+    await seat.reserver.reserve(*ask(A, 0, 1), "closed")
+    await seat.journal.flush()
+    for number, flush_first in ((2, False), (3, True)):
+        asking = asyncio.create_task(seat.reserver.reserve(*ask(A, 5, number), "closed"))
+        while not seat.journal.depth:
+            await asyncio.sleep(0)
+        if flush_first:
+            await seat.journal.flush()
+        assert not asking.done()
+        asking.cancel()
+        await settle_down()
+        await seat.journal.flush()
+    batch = await office.ledger.expire(int((NOW_S + 1) * 1e6), 10)
+    assert batch.released == 2
