@@ -10,10 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from devstack import Envoy, free_port
 from tests.e2e.ledger_reading import Books, Paid
+from tests.e2e.own_envoy import Routes, own_envoy
 from tests.e2e.stage import CREDIT, Stage, Upstream
-from tollkeeper.envoy_render import render_bootstrap, to_yaml
 
 PING = "/flat/ping"
 PINGED = Paid("ping", CREDIT, 1)
@@ -142,35 +141,19 @@ async def test_tokens_are_limited_by_what_streams_used(
     await books.expect(customer, 100 * CREDIT, *events, released=1)
 
 
-def own_bootstrap(stage: Stage, folder: Path) -> tuple[Path, int, int]:
-    """The stack's Envoy once more, on other ports, asking for a descriptor of the operator's own.
-
-    Returns the file, the port of the gateway and that of the admin interface.
-    """
-    bootstrap = render_bootstrap(stage.stack.config, stage.stack.settings)
-    ports = free_port(), free_port()
-    bootstrap["admin"]["address"]["socket_address"]["port_value"] = ports[1]
-    (listener,) = bootstrap["static_resources"]["listeners"]
-    listener["address"]["socket_address"]["port_value"] = ports[0]
-    (manager,) = listener["filter_chains"][0]["filters"]
-    routes = manager["typed_config"]["route_config"]["virtual_hosts"][0]["routes"]
-    (ping,) = [route for route in routes if route["name"] == "ping"]
+def ask_for_shadow(routes: Routes) -> None:
+    """Let the route of pings ask for a descriptor of the operator's own."""
     shadowed = {"generic_key": {"descriptor_key": "shadowed", "descriptor_value": "ping"}}
-    ping["route"]["rate_limits"].append({"actions": [shadowed]})
-    path = folder / "envoy.yaml"
-    path.write_text(to_yaml(bootstrap))
-    return path, *ports
+    routes["ping"]["route"]["rate_limits"].append({"actions": [shadowed]})
 
 
 async def test_a_shadow_counts_and_lets_pass(stage: Stage, books: Books, tmp_path: Path) -> None:
     """A rule in shadow mode says in its metric whom it would have refused, and refuses nobody."""
     customer = await stage.customer(100 * CREDIT)
-    bootstrap, port, admin_port = own_bootstrap(stage, tmp_path)
     page = str(stage.stack.settings.ratelimit_metrics_listen)
     metric = "tollkeeper_ratelimit_rule_shadow_mode_hits_total"
-    async with Envoy(tmp_path, bootstrap, admin_port), httpx.AsyncClient() as client:
-        url = f"http://127.0.0.1:{port}{PING}"
-        answers = [await client.get(url, headers=customer.headers) for _ in range(5)]
+    async with own_envoy(stage, tmp_path, ask_for_shadow) as url, httpx.AsyncClient() as client:
+        answers = [await client.get(f"{url}{PING}", headers=customer.headers) for _ in range(5)]
         assert [answer.status_code for answer in answers] == [200] * 5
         await books.expect(customer, 100 * CREDIT, *[PINGED] * 5)
     assert await stage.count(page, metric, rule="shadowed") == 4
