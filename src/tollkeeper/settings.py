@@ -171,7 +171,7 @@ class Settings(BaseSettings):
         "of changes: longer than a restart of Postgres, shorter than an operator's patience.",
     )
     principal_cache_entries: int = Field(
-        200_000, ge=1, le=10_000_000, description="Known keys in memory; about 1 KiB each."
+        1_000_000, ge=1, le=10_000_000, description="Known keys in memory; about 300 bytes each."
     )
     negative_cache_entries: int = Field(
         100_000, ge=1, le=10_000_000, description="Unknown keys in memory; about 150 bytes each."
