@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -17,10 +18,17 @@ PIPE_WIDTH = 10_000
 
 
 def show_json(value: object) -> None:
-    """Print a value as JSON; amounts stay whole nano-USD, times are in UTC."""
+    """Print a value as JSON; amounts stay whole nano-USD, times are in UTC, paths are texts."""
     import msgspec
 
-    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    typer.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=_path), indent=2).decode())
+
+
+def _path(value: object) -> str:
+    """What JSON has no form for: the path of a file."""
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(f"{type(value)} has no form in JSON")
 
 
 def show_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
