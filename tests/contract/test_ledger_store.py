@@ -238,10 +238,14 @@ async def test_two_settlers_at_once_share_the_work(ledger: LedgerBench) -> None:
 async def test_an_unknown_account_stops_its_batch_alone(ledger: LedgerBench) -> None:
     """A batch with an entry that can never be written writes nothing; without it, it settles."""
     unknown = settlement(2, 20, account_id="0198c0de-0000-7000-8000-00000000000c")
+    await ledger.store.settle([settlement(4, 0)], NOW_US)
     before = await snapshot(ledger)
     with pytest.raises(InvalidInput):
-        await ledger.store.settle([settlement(1, 10), unknown, settlement(3, 30)], NOW_US)
+        await ledger.store.settle(
+            [settlement(1, 10), unknown, settlement(3, 30), settlement(4, 40)], NOW_US
+        )
     assert await snapshot(ledger) == before
+    assert await ledger.quarantined() == []
     assert (await ledger.store.settle([settlement(1, 10), settlement(3, 30)], NOW_US)).settled == 2
     assert await posted(ledger) == PAID - 40
 

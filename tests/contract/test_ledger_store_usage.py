@@ -62,10 +62,11 @@ async def test_usage_is_counted_on_the_day_of_admission(ledger: LedgerBench) -> 
         ],
         NOW_US,
     )
-    await ledger.store.settle([settlement(6, 1, account_id=B), settlement(1, 10)], NOW_US)
+    again = [settlement(6, 1, account_id=B), settlement(1, 10), settlement(7, 3, units=1)]
+    await ledger.store.settle(again, NOW_US)
     assert await ledger.daily() == {
         (A, TODAY_S - DAY_S, "llm"): (1, 3, 10, 4),
-        (A, TODAY_S, "llm"): (2, 7, 50, 5),
+        (A, TODAY_S, "llm"): (3, 8, 53, 5),
         (A, TODAY_S, "rpc"): (1, 3, 40, 0),
         (B, TODAY_S, "llm"): (1, 3, 1, 0),
     }
