@@ -1,0 +1,175 @@
+"""A whole stack that may be broken in any way: with a proxy before Postgres, a man in the middle
+of the access-log stream, customers who are poor and rich, and short lifetimes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from ruamel.yaml import YAML
+
+from billing.stores.postgres_audit import Actor
+from devstack import Postgres, Redis, free_port
+from tests.chaos.commit_proxy import CommitProxy
+from tests.chaos.log_middleman import LogMiddleman
+from tests.chaos.traffic import Answer, Payer
+from tollkeeper.addresses import Address
+from tollkeeper.operations.desk import open_desk
+from tollkeeper.operations.orders import topup
+from tollkeeper.settings import ENV_PREFIX, Settings, load_settings
+from tollkeeper.stack import Stack, StackOptions
+from tollkeeper.stack.customers import open_customer
+
+ROOT = Path(__file__).resolve().parents[2]
+CREDIT = 1_000_000
+LIFETIME_S = 6
+"""Of every reservation: so short that delayed entries come late and lost ones expire in a run."""
+REQUEST_TIMEOUT_S = 5
+ACTOR = Actor("chaos", "cli")
+
+LLM = {"upstream": "example", "profile": "llm"}
+ROUTES: dict[str, dict[str, Any]] = {
+    "spare": LLM
+    | {
+        "match": {"method": "GET", "path": "/spare/ping"},
+        "meter": "flat",
+        "tariff": "ping",
+        "rewrite": "/flat/ping",
+    },
+}
+PLANS: dict[str, dict[str, Any]] = {
+    "narrow": {
+        "period": "month",
+        "limits": {"max_in_flight": 3, "units_per_period": 100_000_000, "spend_per_day_usd": 5},
+    },
+}
+
+
+def write_configuration(folder: Path, lifetime_s: int = LIFETIME_S) -> Path:
+    """The example with short lifetimes; ``ping`` is closed while Redis is away, so exact."""
+    yaml = YAML()
+    config = yaml.load((ROOT / "tollkeeper.yaml").read_text())
+    config["routes"].update(ROUTES)
+    config["plans"].update(PLANS)
+    for route in config["routes"].values():
+        route.update({"lifetime_s": lifetime_s, "timeout_s": REQUEST_TIMEOUT_S})
+    config["routes"]["ping"]["failure"] = {"redis": "closed"}
+    config["routes"]["reported"]["on_expiry"] = "charge_quote"
+    config["ratelimit"]["directory"] = str(ROOT / config["ratelimit"]["directory"])
+    path = folder / "tollkeeper.yaml"
+    with path.open("w") as file:
+        yaml.dump(config, file)
+    return path
+
+
+class ChaosStack(Stack):
+    """A stack whose sink reaches Postgres through a proxy, and Envoy the sink through a
+    middleman."""
+
+    def __init__(self, base: Settings, options: StackOptions, dice: random.Random) -> None:
+        super().__init__(base, options)
+        self.proxy = CommitProxy(free_port())
+        self.middleman = LogMiddleman(free_port(), dice)
+
+    @property
+    def envoy_settings(self) -> Settings:
+        middleman = Address("127.0.0.1", self.middleman.port)
+        return self.settings.model_copy(update={"accesslog_listen": middleman})
+
+    def role_env(self, name: str) -> Mapping[str, str]:
+        env = self.plan.env
+        if name != "accesslog":
+            return env
+        parts = urlsplit(self.settings.require_postgres_dsn())
+        assert parts.hostname is not None
+        assert parts.port is not None
+        self.proxy.server = (parts.hostname, parts.port)
+        through = parts._replace(netloc=f"{parts.username}@127.0.0.1:{self.proxy.port}")
+        return {**env, f"{ENV_PREFIX}POSTGRES_DSN": urlunsplit(through)}
+
+
+@dataclass
+class Arena:
+    """One running stack, who pays in it, and what was seen of it."""
+
+    stack: ChaosStack
+    payers: dict[str, Payer] = field(default_factory=dict)
+    answers: list[Answer] = field(default_factory=list)
+    envoy_kills_s: list[float] = field(default_factory=list)
+    restarts: list[str] = field(default_factory=list)
+
+    @property
+    def dsn(self) -> str:
+        return self.stack.settings.require_postgres_dsn()
+
+    @property
+    def postgres(self) -> Postgres:
+        part = self.stack.parts["postgres"]
+        assert isinstance(part, Postgres)
+        return part
+
+    @property
+    def redis(self) -> Redis:
+        part = self.stack.parts["redis"]
+        assert isinstance(part, Redis)
+        return part
+
+    @property
+    def upstream_url(self) -> str:
+        return next(iter(self.stack.settings.upstream_urls.values()))
+
+    async def open_payer(
+        self, name: str, balance_credits: int, kinds: Mapping[str, int], plan: str = "unlimited"
+    ) -> Payer:
+        """A customer with that many credits who sends these kinds of requests, by weight."""
+        customer = await open_customer(self.dsn, name, balance_credits * CREDIT, plan=plan)
+        payer = Payer(customer, dict(kinds), [(0.0, balance_credits * CREDIT)])
+        self.payers[customer.account_id] = payer
+        return payer
+
+    async def top_up(self, payer: Payer, paid_credits: int) -> None:
+        """Money comes in; counted before it can be spent."""
+        amount = paid_credits * CREDIT
+        payer.paid_in.append((time.time(), amount))
+        reference = f"payment {len(payer.paid_in)}"
+        async with open_desk(self.dsn) as desk, desk.act(ACTOR, "top up") as act:
+            await topup(act, payer.customer.account_id, amount, reference)
+
+
+@asynccontextmanager
+async def open_arena(
+    folder: Path,
+    seed: int,
+    *,
+    workers: int = 2,
+    lifetime_s: int = LIFETIME_S,
+    settings: Mapping[str, str] | None = None,
+) -> AsyncIterator[Arena]:
+    """Start everything; parts that die are started again until the block ends."""
+    base = load_settings(home=folder / "home", config_file=write_configuration(folder, lifetime_s))
+    given = {"expire_interval_s": "1", **(settings or {})}
+    options = StackOptions(authz_workers=workers, settings=tuple(given.items()))
+    stack = ChaosStack(base, options, random.Random(f"{seed}/entries"))
+    await stack.proxy.start()
+    try:
+        async with stack:
+            await stack.middleman.start(str(stack.settings.accesslog_listen))
+            arena = Arena(stack)
+            watching = asyncio.create_task(stack.watch(arena.restarts.append))
+            try:
+                yield arena
+                if watching.done():
+                    watching.result()
+            finally:
+                watching.cancel()
+                await asyncio.wait((watching,))
+                await stack.middleman.stop()
+    finally:
+        await stack.proxy.stop()

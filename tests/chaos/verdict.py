@@ -1,0 +1,272 @@
+"""After the quiet: nothing lost, nothing charged twice, with exact equality.
+
+What cannot be known by anybody is told apart: an answer that the upstream wrote in the moment when
+Envoy was killed, before Envoy could note it in its log. It must have ended as expired.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import asyncpg
+import httpx
+from prometheus_client import CollectorRegistry
+
+from billing.stores.postgres_strays import PostgresStrays
+from billing.stores.postgres_truth import PostgresTruth
+from billing.sweep import Sweep, SweepLimits
+from tests.chaos.arena import CREDIT, Arena
+from tests.chaos.traffic import KINDS, Payer
+from tollkeeper.ledger_check import CheckAsk, check_ledger
+from tollkeeper.ledger_hot_check import Hot
+from tollkeeper.operations.desk import open_desk
+from tollkeeper.wiring.servers import open_servers
+
+QUIET_TIMEOUT_S = 90.0
+ENVOY_FORGETS_S = 1.0
+"""What Envoy had not written when it was killed: its flush interval, and a busy machine."""
+FIXED_PRICES = {"ping": CREDIT, "spare": CREDIT}
+
+
+class Noted(NamedTuple):
+    """An answer as the upstream noted it."""
+
+    kind: str
+    request_id: str
+    account_id: str
+    at_s: float
+
+
+@dataclass
+class Books:
+    """Everything that is compared."""
+
+    noted: list[Noted]
+    events: Mapping[str, asyncpg.Record]
+    reservations: Mapping[str, asyncpg.Record]
+    posted: Mapping[str, int]
+    quarantine: list[asyncpg.Record]
+    replay: dict[str, Any]
+    lost: dict[str, Noted] = field(default_factory=dict)
+
+    def find_lost(self) -> None:
+        """Answers without a usage event."""
+        self.lost = {n.request_id: n for n in self.noted if n.request_id not in self.events}
+
+
+async def replay(arena: Arena, *paths: Path) -> dict[str, Any]:
+    """``tollkeeper replay`` of Envoy's log file, as an operator would."""
+    program = Path(sys.executable).with_name("tollkeeper")
+    files = paths or (arena.stack.settings.envoy_access_log_file,)
+    process = await asyncio.create_subprocess_exec(
+        *(str(program), "replay", *map(str, files), "--json"),
+        env={"PATH": "/usr/bin:/bin", **arena.stack.plan.env},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    if not out:
+        raise AssertionError(f"replay said nothing: {err.decode()[-2000:]}")
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+async def quieten(arena: Arena) -> dict[str, Any]:
+    """Replay, end what is stray, and wait until nothing is pending and everything is told."""
+    await asyncio.sleep(1.0)
+    said = await replay(arena)
+    deadline_s = time.monotonic() + QUIET_TIMEOUT_S
+    while (left := await _left(arena)) and time.monotonic() < deadline_s:
+        await _sweep(arena)
+        await asyncio.sleep(0.5)
+    if left:
+        raise AssertionError(f"not quiet after {QUIET_TIMEOUT_S} s: {left}")
+    return said
+
+
+async def _left(arena: Arena) -> str:
+    """What is not over yet: pending reservations, untold promises, holds that live in Redis."""
+    async with open_servers(arena.stack.settings, "00000000-0000-0000-0000-0000000000c4") as at:
+        pending = await at.pool.fetchval("SELECT count(*) FROM reservations WHERE state='pending'")
+        untold = await at.pool.fetchval("SELECT count(*) FROM unpublished")
+        copies = await at.hot.read(list(arena.payers))
+    held = sum(len(copy.pending) for copy in copies.values())
+    return f"{pending=} {untold=} {held=}" if pending or untold or held else ""
+
+
+async def _sweep(arena: Arena) -> None:
+    """The sink's own sweep, which otherwise comes every five minutes."""
+    async with open_servers(arena.stack.settings, "00000000-0000-0000-0000-0000000000c5") as at:
+        sweep = Sweep(
+            at.hot,
+            PostgresStrays(at.pool),
+            clock=time.time,
+            report=print,
+            registry=CollectorRegistry(),
+            limits=SweepLimits(grace_s=2.0),
+        )
+        await sweep.sweep()
+
+
+async def read_books(arena: Arena, said: dict[str, Any]) -> Books:
+    """All sides of the comparison."""
+    async with httpx.AsyncClient(timeout=30.0) as client:
+        noted = (await client.get(f"{arena.upstream_url}/_noted")).json()
+    connection = await asyncpg.connect(arena.dsn)
+    try:
+        events = await connection.fetch(
+            "SELECT reservation_id::text AS id, account_id::text, route, outcome, status,"
+            " price_nanos, facts FROM usage_events"
+        )
+        ended = await connection.fetch(
+            "SELECT id::text, account_id::text, route, state, quoted_nanos FROM reservations"
+        )
+        posted = await connection.fetch(
+            "SELECT account_id::text, (credits - debits)::bigint AS posted"
+            " FROM ledger_accounts WHERE code = 'credits'"
+        )
+        quarantine = await connection.fetch("SELECT reason, reservation_id::text FROM quarantine")
+    finally:
+        await connection.close()
+    books = Books(
+        [Noted(*row) for row in noted],
+        {row["id"]: row for row in events},
+        {row["id"]: row for row in ended},
+        {row["account_id"]: row["posted"] for row in posted},
+        quarantine,
+        said,
+    )
+    books.find_lost()
+    return books
+
+
+def differences(arena: Arena, books: Books) -> Iterator[str]:
+    """Every difference between what happened and what the ledger says, as a sentence."""
+    yield from _answered_is_billed(arena, books)
+    yield from _ends(books)
+    yield from _prices(books)
+    for payer in arena.payers.values():
+        yield from _balance(payer, books)
+        if set(payer.kinds) == {"ping"}:
+            yield from _never_overspent(payer, books)
+    if books.quarantine:
+        yield f"quarantine: {Counter(row['reason'] for row in books.quarantine)}"
+    told = {a.request_id for a in arena.answers if a.status == httpx.codes.OK}
+    for ident in told - books.events.keys() - books.lost.keys():
+        yield f"a client was answered, the upstream and the ledger do not know it: {ident}"
+
+
+def _answered_is_billed(arena: Arena, books: Books) -> Iterator[str]:
+    """What the upstream answered = usage events, by kind."""
+    routes = Counter(KINDS[n.kind].route for n in books.noted if n.request_id not in books.lost)
+    billed = Counter(row["route"] for row in books.events.values())
+    if routes != billed:
+        yield f"answered {dict(routes)}, billed {dict(billed)}"
+    ids = Counter(n.request_id for n in books.noted)
+    for ident in ids.keys() - books.events.keys():
+        noted, row = books.lost[ident], books.reservations.get(ident)
+        state = row["state"] if row is not None else "unknown"
+        moment = any(-ENVOY_FORGETS_S < noted.at_s - k < 0.5 for k in arena.envoy_kills_s)
+        if not (moment and state == "expired"):
+            yield f"answered and not billed ({state}): {noted}"
+    for ident in books.events.keys() - ids.keys():
+        yield f"billed and not answered: {dict(books.events[ident])}"
+    yield from (f"answered {times} times: {ident}" for ident, times in ids.items() if times > 1)
+
+
+def _ends(books: Books) -> Iterator[str]:
+    """Every reservation has exactly one end, and a usage event exactly where it says so."""
+    for ident, row in books.reservations.items():
+        billed = ident in books.events
+        if row["state"] == "pending":
+            yield f"pending: {dict(row)}"
+        if billed and row["state"] not in {"settled", "late"}:
+            yield f"billed and {row['state']}: {dict(row)}"
+        if not billed and row["state"] == "settled":
+            yield f"settled without a usage event: {dict(row)}"
+    for ident in books.events.keys() - books.reservations.keys():
+        yield f"usage without a reservation: {ident}"
+
+
+def _prices(books: Books) -> Iterator[str]:
+    """The same request costs the same, whatever happened; a tool run by its time."""
+    kinds = {n.request_id: n.kind for n in books.noted}
+    seen: dict[str, Counter[int]] = defaultdict(Counter)
+    for ident, row in books.events.items():
+        kind = kinds.get(ident, "")
+        price = row["price_nanos"]
+        if kind == "run":
+            price -= json.loads(row["facts"])["duration_ms"] * 250
+        seen[kind][price] += 1
+        if row["status"] == "needs_review" or row["outcome"] != "answered":
+            yield f"an answered request is {row['outcome']}, {row['status']}: {dict(row)}"
+    for kind, prices in seen.items():
+        if len(prices) > 1 or prices.keys() - {FIXED_PRICES.get(kind, min(prices))}:
+            yield f"prices of {kind}: {dict(prices)}"
+
+
+def _balance(payer: Payer, books: Books) -> Iterator[str]:
+    """Balance = top-ups minus prices, minus the quotes of what expired on a route that charges."""
+    account = payer.customer.account_id
+    spent = sum(e["price_nanos"] for e in books.events.values() if e["account_id"] == account)
+    expired = sum(
+        row["quoted_nanos"]
+        for row in books.reservations.values()
+        if row["account_id"] == account
+        and row["state"] == "expired"
+        and row["route"] == KINDS["reported"].route
+    )
+    expected = payer.paid_in_nanos - spent - expired
+    if books.posted[account] != expected:
+        yield f"{payer.customer.name}: balance {books.posted[account]}, expected {expected}"
+
+
+def _never_overspent(payer: Payer, books: Books) -> Iterator[str]:
+    """At no time were more pings answered than had been paid for by then.
+
+    A reservation that expired although its request was answered had given its credit back: it was
+    covered when it was admitted, and is left out.
+    """
+    account = payer.customer.account_id
+    moves: list[tuple[float, int]] = [(at, amount) for at, amount in payer.paid_in]
+    for noted in books.noted:
+        row = books.reservations.get(noted.request_id)
+        if noted.account_id == account and (row is None or row["state"] == "settled"):
+            moves.append((noted.at_s, -CREDIT))
+    left = 0
+    for at_s, amount in sorted(moves):
+        left += amount
+        if left < 0:
+            yield f"{payer.customer.name}: {left} nano-USD past its balance at {at_s}"
+            return
+
+
+async def ledger_differences(arena: Arena) -> Sequence[str]:
+    """``ledger check``, whole, Redis included."""
+    settings = arena.stack.settings
+    async with (
+        open_desk(arena.dsn) as desk,
+        open_servers(settings, "00000000-0000-0000-0000-0000000000c6") as servers,
+    ):
+        hot = Hot(servers.hot, PostgresTruth(servers.pool), time.time)
+        report = await check_ledger(desk, CheckAsk(whole=True, hot=hot), lambda *_: None)
+    return [
+        f"invariant {p.invariant}: {p.broken_row}: {p.broken_how}"
+        for p in report.proofs
+        if not p.holds
+    ]
+
+
+async def judge(arena: Arena) -> tuple[Books, list[str]]:
+    """Make everything quiet, and compare."""
+    said = await quieten(arena)
+    books = await read_books(arena, said)
+    return books, [*differences(arena, books), *await ledger_differences(arena)]
