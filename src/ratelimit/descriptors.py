@@ -20,7 +20,7 @@ class Override(NamedTuple):
 class Descriptor(NamedTuple):
     """What is counted. ``hits`` of 0 asks without counting."""
 
-    entries: Sequence[Entry]
+    entries: tuple[Entry, ...]
     hits: int = 1
     override: Override | None = None
 

@@ -16,7 +16,7 @@ from ratelimit.metrics import Metrics
 from ratelimit.rules import RuleSet
 from ratelimit.settings_values import RateLimitSettings
 from ratelimit.stores.protocol import CounterStore
-from ratelimit.turns import Applying, Terms, Turn
+from ratelimit.turns import Placer, Terms, Turn
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Explanation:
         return {name: value for name, value in asdict(self).items() if value not in {"", None}}
 
 
-def parse_entries(words: Sequence[str]) -> Sequence[Entry]:
+def parse_entries(words: Sequence[str]) -> tuple[Entry, ...]:
     """``key=value`` words; a word without ``=`` is a key without a value."""
     entries = []
     for word in words:
@@ -46,7 +46,7 @@ def parse_entries(words: Sequence[str]) -> Sequence[Entry]:
         entries.append((key, value))
     if not entries:
         raise InvalidRequest("expected at least one key=value")
-    return entries
+    return tuple(entries)
 
 
 async def explain(
@@ -62,12 +62,12 @@ async def explain(
     domain = rules.domains.get(domain_name)
     if domain is None:
         return Explanation("unknown_domain")
-    terms = Terms(settings.key_prefix, settings.quota_mode, settings.descriptor_size_max_bytes)
+    terms = Terms(settings.key_prefix, settings.quota_mode, settings.descriptor_size_max_bytes, 1)
     match = domain.match(descriptor)
     rule = match.rule if match else None
     name = f"{domain.name}.{rule.label}" if rule else ""
     place = f"{rule.file}:{rule.line}" if rule else ""
-    (turn,) = Applying(domain, terms, Metrics(0), now_us).placed([descriptor])
+    (turn,) = Placer(domain, terms, Metrics(0)).placed([descriptor], now_us)
     if not isinstance(turn, Turn):
         verdict = "unlimited" if rule else "no_rule"
         return Explanation(verdict, name, place)

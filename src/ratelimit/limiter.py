@@ -6,7 +6,7 @@ domain known?  ->  which rules apply  ->  known to be over already?  ->  draw th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ratelimit.algorithms import Consume, Draw, Group, Mode, Reading, Role
 from ratelimit.decision import NO_LIMIT, NO_LIMIT_QUOTA, Decision, concluded
@@ -18,7 +18,7 @@ from ratelimit.overlimit_cache import OverLimitCache
 from ratelimit.rules import Domain, RuleSet
 from ratelimit.settings_values import RateLimitSettings
 from ratelimit.stores.protocol import CounterStore
-from ratelimit.turns import Applying, Placed, Terms, Turn
+from ratelimit.turns import Placed, Placer, Terms, Turn
 from ratelimit.waiting import wait_us
 
 
@@ -46,16 +46,24 @@ class Limiter:
             settings.over_limit_cache_entries_max, settings.over_limit_cache_ttl_ms * 1000
         )
         self._terms = Terms(
-            settings.key_prefix, settings.quota_mode, settings.descriptor_size_max_bytes
+            settings.key_prefix,
+            settings.quota_mode,
+            settings.descriptor_size_max_bytes,
+            settings.placements_max,
         )
+        self._placers: Mapping[str, Placer] = {}
         metrics.gauges["over_limit_cache_entries"] = lambda: len(self._cache)
         metrics.gauges["over_limit_cache_pushed_out"] = lambda: self._cache.pushed_out
 
     def take_rules(self, rules: RuleSet) -> None:
         """From the next request on, these are in force; requests under way finish with theirs."""
+        self._metrics.rules_changed((domain.name, rule.label) for domain, rule in rules.rules())
+        self._placers = {
+            name: Placer(domain, self._terms, self._metrics)
+            for name, domain in rules.domains.items()
+        }
         self.rules = rules
         self._cache.clear()
-        self._metrics.rules_changed((domain.name, rule.label) for domain, rule in rules.rules())
 
     async def decide(self, request: LimitRequest) -> Decision:
         """Count the request and answer it.
@@ -69,8 +77,7 @@ class Limiter:
             self._metrics.events["domain_not_found"] += 1
             return self._decision([NO_LIMIT] * len(request.descriptors))
         now_us = self._clock_us()
-        applying = Applying(domain, self._terms, self._metrics, now_us)
-        placed = applying.placed(request.descriptors)
+        placed = self._placers[domain.name].placed(request.descriptors, now_us)
         turns = [turn for turn in placed if isinstance(turn, Turn)]
         mode = self._mode(domain)
         if NO_LIMIT_QUOTA in placed:
@@ -103,7 +110,7 @@ class Limiter:
             self._metrics.events["domain_not_found"] += 1
             return
         now_us = self._clock_us()
-        placed = Applying(domain, self._terms, self._metrics, now_us).placed(descriptors)
+        placed = self._placers[domain.name].placed(descriptors, now_us)
         turns = [turn for turn in placed if isinstance(turn, Turn)]
         for turn in turns:
             self._cache.forget(turn.draw.key)

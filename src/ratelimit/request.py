@@ -57,7 +57,7 @@ def read(message: RequestMessage) -> LimitRequest:
 def _descriptor(message: RateLimitDescriptor, hits: int) -> Descriptor:
     if message.HasField("hits_addend"):
         hits = min(message.hits_addend.value, HITS_MAX)
-    entries = [(entry.key, entry.value) for entry in message.entries]
+    entries = tuple([(entry.key, entry.value) for entry in message.entries])
     if not message.HasField("limit"):
         return Descriptor(entries, hits)
     unit = _UNITS.get(message.limit.unit)

@@ -84,6 +84,8 @@ class RateLimitSettings:
     # this by what is only remembered.
     over_limit_cache_ttl_ms: int = 1000
 
+    # Descriptors per domain whose rule and counter are remembered: five megabytes at most.
+    placements_max: int = 10_000
     # Above every set of descriptors that a route can sensibly make of one request.
     descriptors_max: int = 1000
     # A value longer than all headers that Envoy accepts (60 KiB by default) is no honest client's.

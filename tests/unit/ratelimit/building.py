@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ratelimit.decision import Decision
@@ -49,9 +48,9 @@ class Built:
         return await self.limiter.decide(LimitRequest(domain, descriptors))
 
     async def codes(self, domain: str, *descriptors: Descriptor, times: int = 1) -> str:
-        """The overall codes of the same request so many times: ``.`` for OK, ``X`` for over."""
+        """The overall codes of the same request so many times: ``.`` for OK, ``x`` for over."""
         answers = [await self.ask(domain, *descriptors) for _ in range(times)]
-        return "".join("X" if answer.over else "." for answer in answers)
+        return "".join("x" if answer.over else "." for answer in answers)
 
 
 def built(
@@ -73,9 +72,9 @@ def built(
     return Built(limiter, metrics, clock, store, local)
 
 
-def entries(*words: str) -> Sequence[tuple[str, str]]:
+def entries(*words: str) -> tuple[tuple[str, str], ...]:
     """``key=value`` words as entries."""
-    return [(key, value) for key, _, value in (word.partition("=") for word in words)]
+    return tuple((key, value) for key, _, value in (word.partition("=") for word in words))
 
 
 def one(*words: str, hits: int = 1, override: Override | None = None) -> Descriptor:

@@ -31,7 +31,7 @@ descriptors:
 async def test_example_1_values_of_one_key_have_their_own_limits(value: str) -> None:
     """Each of the two values gets 500 per second, and a value that is not listed no limit."""
     service = built(EXAMPLE_1)
-    assert await service.codes("databases", one(f"database={value}"), times=501) == "." * 500 + "X"
+    assert await service.codes("databases", one(f"database={value}"), times=501) == "." * 500 + "x"
     (other,) = (await service.ask("databases", one("database=elsewhere"))).statuses
     assert other.limit is None
     assert not other.over
@@ -55,15 +55,15 @@ async def test_example_2_each_number_has_its_own_count() -> None:
     service = built(EXAMPLE_2)
     for number in ("number=1", "number=2"):
         advertisement = one("kind=advertisement", number)
-        assert await service.codes("post", advertisement, times=6) == ".....X"
-        assert await service.codes("post", one(number), times=101) == "." * 100 + "X"
+        assert await service.codes("post", advertisement, times=6) == ".....x"
+        assert await service.codes("post", one(number), times=101) == "." * 100 + "x"
 
 
 async def test_example_2_one_request_is_held_against_all_rules() -> None:
     """Two descriptors in one request are counted both; the answer is the OR of the two."""
     service = built(EXAMPLE_2)
     both = one("kind=advertisement", "number=1"), one("number=1")
-    assert await service.codes("post", *both, times=6) == ".....X"
+    assert await service.codes("post", *both, times=6) == ".....x"
     answer = await service.ask("post", *both)
     assert [status.over for status in answer.statuses] == [True, False]
     assert answer.statuses[1].remaining == 100 - 7
@@ -80,8 +80,8 @@ descriptors:
 async def test_example_3_the_most_specific_rule_wins() -> None:
     """Any address gets ten per second; the one that is listed with 0 gets nothing."""
     service = built(EXAMPLE_3)
-    assert await service.codes("edge", one("address=50.0.0.1"), times=11) == "." * 10 + "X"
-    assert await service.codes("edge", one("address=50.0.0.5"), times=2) == "XX"
+    assert await service.codes("edge", one("address=50.0.0.1"), times=11) == "." * 10 + "x"
+    assert await service.codes("edge", one("address=50.0.0.5"), times=2) == "xx"
 
 
 async def test_example_4_depth_must_agree() -> None:
@@ -122,7 +122,7 @@ async def test_example_5_unlimited() -> None:
         answer = await service.ask("inside", one("directory=x"))
         assert not answer.over
         assert answer.statuses[0].remaining == UNLIMITED_REMAINING == 2**32 - 1
-    assert await service.codes("inside", one("cloud=x"), times=101) == "." * 100 + "X"
+    assert await service.codes("inside", one("cloud=x"), times=101) == "." * 100 + "x"
 
 
 EXAMPLE_6 = """
@@ -147,7 +147,7 @@ async def test_example_6_shadow_mode_never_refuses_but_counts() -> None:
     assert await service.codes("shade", first, times=30) == "." * 30
     counts = service.metrics.rule("shade", "service.user_first")
     assert (counts.total, counts.over_limit, counts.shadow_mode) == (30, 20, 20)
-    assert await service.codes("shade", second, times=21) == "." * 20 + "X"
+    assert await service.codes("shade", second, times=21) == "." * 20 + "x"
 
 
 EXAMPLE_7 = """
@@ -172,10 +172,10 @@ async def test_example_7_a_limit_replaces_another() -> None:
     """Alone each limit holds; together only the one that replaces, and the other is not counted."""
     service = built(EXAMPLE_7)
     strict, loose = one("key_1=value_1", "user=me"), one("key_2=value_2", "user=me")
-    assert await service.codes("swap", strict, loose, times=11) == "." * 10 + "X"
-    assert await service.codes("swap", strict, times=6) == ".....X"
+    assert await service.codes("swap", strict, loose, times=11) == "." * 10 + "x"
+    assert await service.codes("swap", strict, times=6) == ".....x"
     service.clock.pass_s(1)
-    assert await service.codes("swap", loose, times=11) == "." * 10 + "X"
+    assert await service.codes("swap", loose, times=11) == "." * 10 + "x"
     answer = await service.ask("swap", strict, loose)
     assert answer.statuses[0].limit is None
 
@@ -194,7 +194,7 @@ async def test_example_8_detailed_metrics_name_the_value() -> None:
     for value in ("some", "other", "value1"):
         times = 20 if value == "value1" else 10
         asked = one(f"key1={value}")
-        assert await service.codes("detail", asked, times=times + 1) == "." * times + "X"
+        assert await service.codes("detail", asked, times=times + 1) == "." * times + "x"
     assert labels(service.metrics) == {
         "detail.key1_some",
         "detail.key1_other",
@@ -226,7 +226,7 @@ descriptors:
   - {{key: key1, value: "{pattern}", rate_limit: {{unit: minute, requests_per_unit: 20}}}}
 """)
     for value in matching:
-        assert await service.codes("wild", one(f"key1={value}"), times=21) == "." * 20 + "X"
+        assert await service.codes("wild", one(f"key1={value}"), times=21) == "." * 20 + "x"
     for value in others:
         (status,) = (await service.ask("wild", one(f"key1={value}"))).statuses
         assert status.limit is None
@@ -291,13 +291,13 @@ async def test_example_11_a_shared_threshold() -> None:
     service = built(EXAMPLE_11)
     assert await service.codes("share", one("files=files/a.pdf"), times=5) == "....."
     assert await service.codes("share", one("files=files/b.csv"), times=5) == "....."
-    assert await service.codes("share", one("files=files/c.txt")) == "X"
+    assert await service.codes("share", one("files=files/c.txt")) == "x"
 
 
 async def test_example_11_thresholds_apart() -> None:
     """Otherwise one value's use leaves another's alone."""
     service = built(EXAMPLE_11)
-    assert await service.codes("share", one("apart=apart/a.pdf"), times=11) == "." * 10 + "X"
+    assert await service.codes("share", one("apart=apart/a.pdf"), times=11) == "." * 10 + "x"
     assert await service.codes("share", one("apart=apart/b.csv"), times=10) == "." * 10
 
 

@@ -59,13 +59,13 @@ async def test_explaining_counts_nothing_and_names_the_real_counter() -> None:
     for _ in range(5):
         explanation = await explain(*arguments, now_us=T0_US)
         assert explanation.verdict == "ok"
-    assert await service.codes("d", one("two=1"), times=3) == "..X"
+    assert await service.codes("d", one("two=1"), times=3) == "..x"
     assert (await explain(*arguments, now_us=T0_US)).verdict == "over_limit"
 
 
 def test_words() -> None:
     """A value may hold an equals sign and may be empty; a key may not be."""
-    assert parse_entries(["a=b=c", "d", "e="]) == [("a", "b=c"), ("d", ""), ("e", "")]
+    assert parse_entries(["a=b=c", "d", "e="]) == (("a", "b=c"), ("d", ""), ("e", ""))
     for words in (["=b"], [""], []):
         with pytest.raises(InvalidRequest):
             parse_entries(words)

@@ -44,7 +44,7 @@ async def test_allow_and_deny() -> None:
     service = built(RULES.format(on_failure="allow"), store=Away())
     assert await service.codes("d", one("four=1"), times=9) == "." * 9
     service = built(RULES.format(on_failure="deny"), store=Away())
-    assert await service.codes("d", one("four=1"), times=3) == "XXX"
+    assert await service.codes("d", one("four=1"), times=3) == "xxx"
     assert await service.codes("d", one("shade=1"), times=3) == "..."
     (status,) = (await service.ask("d", one("four=1"))).statuses
     assert (status.remaining, status.reset_s) == (0, 1)
@@ -53,20 +53,20 @@ async def test_allow_and_deny() -> None:
 async def test_local_counting_gives_out_a_share() -> None:
     """Half of the limit by default, by every algorithm; the whole of another share."""
     service = built(RULES.format(on_failure="local"), store=Away())
-    assert await service.codes("d", one("four=1"), times=3) == "..X"
-    assert await service.codes("d", one("bucket=1"), times=3) == "..X"
+    assert await service.codes("d", one("four=1"), times=3) == "..x"
+    assert await service.codes("d", one("bucket=1"), times=3) == "..x"
     whole = RateLimitSettings(local_share=1.0)
     service = built(RULES.format(on_failure="local"), store=Away(), settings=whole)
-    assert await service.codes("d", one("four=1"), times=5) == "....X"
+    assert await service.codes("d", one("four=1"), times=5) == "....x"
 
 
 async def test_local_counts_are_not_remembered_as_the_stores() -> None:
     """When the store is back its own count holds at once."""
     store = Away()
     service = built(RULES.format(on_failure="local"), store=store)
-    assert await service.codes("d", one("four=1"), times=4) == "..XX"
+    assert await service.codes("d", one("four=1"), times=4) == "..xx"
     store.away = False
-    assert await service.codes("d", one("four=1"), times=5) == "....X"
+    assert await service.codes("d", one("four=1"), times=5) == "....x"
 
 
 async def test_local_corrections() -> None:
@@ -74,7 +74,7 @@ async def test_local_corrections() -> None:
     service = built(RULES.format(on_failure="local"), store=Away())
     assert await service.codes("d", one("bucket=1", hits=2)) == "."
     assert await service.codes("d", one("bucket=1", "quoted=2", hits=1)) == "."
-    assert await service.codes("d", one("bucket=1"), times=2) == ".X"
+    assert await service.codes("d", one("bucket=1"), times=2) == ".x"
 
 
 async def test_an_error_can_be_the_answer() -> None:
@@ -88,7 +88,7 @@ async def test_the_setting_holds_where_the_file_says_nothing() -> None:
     """A domain's own word wins over it."""
     text = "domain: d\ndescriptors:\n  - {key: k, rate_limit: {unit: day, requests_per_unit: 1}}\n"
     denying = RateLimitSettings(on_failure="deny")
-    assert await built(text, store=Away(), settings=denying).codes("d", one("k=1")) == "X"
+    assert await built(text, store=Away(), settings=denying).codes("d", one("k=1")) == "x"
     allowing = text.replace("domain: d\n", "domain: d\non_failure: allow\n")
     assert await built(allowing, store=Away(), settings=denying).codes("d", one("k=1")) == "."
 

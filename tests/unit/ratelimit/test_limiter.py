@@ -81,18 +81,18 @@ async def test_hits_addend() -> None:
     service = built(RULES)
     assert await service.codes("d", one("five=1", hits=3)) == "."
     assert await service.codes("d", one("five=1", hits=0), times=9) == "." * 9
-    assert await service.codes("d", one("five=1", hits=3)) == "X"
-    assert await service.codes("d", one("five=1", hits=1)) == "X"
-    assert await service.codes("d", one("five=2", hits=2**64 - 1)) == "X"
+    assert await service.codes("d", one("five=1", hits=3)) == "x"
+    assert await service.codes("d", one("five=1", hits=1)) == "x"
+    assert await service.codes("d", one("five=2", hits=2**64 - 1)) == "x"
 
 
 async def test_an_override_takes_the_place_of_the_rule() -> None:
     """Its number and unit hold; rule flags such as shadow mode do not apply to it."""
     service = built(RULES)
     seven = Override(2, Unit.DAY)
-    assert await service.codes("d", one("five=1", override=seven), times=3) == "..X"
-    assert await service.codes("d", one("shade=1", override=seven), times=3) == "..X"
-    assert await service.codes("d", one("nobody=1", override=seven), times=3) == "..X"
+    assert await service.codes("d", one("five=1", override=seven), times=3) == "..x"
+    assert await service.codes("d", one("shade=1", override=seven), times=3) == "..x"
+    assert await service.codes("d", one("nobody=1", override=seven), times=3) == "..x"
     assert await service.codes("other", one("five=1", override=seven), times=3) == "..."
     (status,) = (await service.ask("d", one("five=1", override=seven))).statuses
     assert status.limit is not None
@@ -103,10 +103,10 @@ async def test_a_burst_comes_with_the_request() -> None:
     """The override's rate with the burst that the request names; a wrong one is the rule's."""
     service = built(RULES)
     rate = Override(1, Unit.SECOND)
-    assert await service.codes("d", one("bucket=a", "burst=5", override=rate), times=6) == ".....X"
+    assert await service.codes("d", one("bucket=a", "burst=5", override=rate), times=6) == ".....x"
     for wrong in ("-1", "many", "", "9" * 40, "٣"):
         asked = one(f"bucket={wrong}", f"burst={wrong}")
-        assert await service.codes("d", asked, times=4) == "...X", wrong
+        assert await service.codes("d", asked, times=4) == "...x", wrong
     assert service.metrics.events["parameter_not_a_number"] > 0
 
 
@@ -116,12 +116,12 @@ async def test_a_quote_is_put_right_by_what_was_really_used() -> None:
     """
     service = built(RULES)
     assert await service.codes("d", one("bucket=a", hits=3)) == "."
-    assert await service.codes("d", one("bucket=a", hits=1)) == "X"
+    assert await service.codes("d", one("bucket=a", hits=1)) == "x"
     assert await service.codes("d", one("bucket=a", "quoted=3", hits=1)) == "."
     assert await service.codes("d", one("bucket=a", hits=2)) == "."
     assert await service.codes("d", one("bucket=a", "quoted=2", hits=6)) == "."
     service.clock.pass_s(2)
-    assert await service.codes("d", one("bucket=a", hits=1)) == "X"
+    assert await service.codes("d", one("bucket=a", hits=1)) == "x"
     service.clock.pass_s(1)
     assert await service.codes("d", one("bucket=a", hits=1)) == "."
 
@@ -130,16 +130,16 @@ async def test_corrections_from_within() -> None:
     """Settlement gives back and draws through the limiter itself, in the window of the draw."""
     service = built(RULES)
     assert await service.codes("d", one("five=1", hits=5)) == "."
-    assert await service.codes("d", one("five=1")) == "X"
+    assert await service.codes("d", one("five=1")) == "x"
     await service.limiter.correct("d", [one("five=1")], -3)
-    assert await service.codes("d", one("five=1"), times=3) == "..X"
+    assert await service.codes("d", one("five=1"), times=3) == "..x"
     drawn_us = service.clock()
     service.clock.pass_s(60)
     assert await service.codes("d", one("five=1", hits=5)) == "."
     await service.limiter.correct("d", [one("five=1")], -3, drawn_us)
-    assert await service.codes("d", one("five=1")) == "X"
+    assert await service.codes("d", one("five=1")) == "x"
     await service.limiter.correct("d", [one("three=1")], 4)
-    assert await service.codes("d", one("three=1", hits=0)) == "X"
+    assert await service.codes("d", one("three=1", hits=0)) == "x"
     await service.limiter.correct("unknown", [one("five=1")], 4)
     await service.limiter.correct("d", [one("nobody=1")], 4)
 
@@ -147,7 +147,7 @@ async def test_corrections_from_within() -> None:
 async def test_by_default_descriptors_count_each_for_itself() -> None:
     """As in envoyproxy/ratelimit, one that is over does not keep the other from counting."""
     service = built(RULES)
-    assert await service.codes("d", one("five=1"), one("three=1"), times=4) == "...X"
+    assert await service.codes("d", one("five=1"), one("three=1"), times=4) == "...x"
     (status,) = (await service.ask("d", one("five=1", hits=0))).statuses
     assert status.remaining == 1
 
@@ -157,10 +157,10 @@ async def test_all_or_nothing(by: str) -> None:
     """When one is over nothing is consumed, whether the file or the setting says so."""
     whole = RateLimitSettings(all_or_nothing=True)
     service = built(STRICT) if by == "file" else built(RULES, settings=whole)
-    assert await service.codes("d", one("five=1"), one("three=1"), times=6) == "...XXX"
+    assert await service.codes("d", one("five=1"), one("three=1"), times=6) == "...xxx"
     (status,) = (await service.ask("d", one("five=1", hits=0))).statuses
     assert status.remaining == 2
-    assert await service.codes("d", one("five=1"), times=3) == "..X"
+    assert await service.codes("d", one("five=1"), times=3) == "..x"
 
 
 async def test_shadow_mode_of_a_rule() -> None:
@@ -169,7 +169,7 @@ async def test_shadow_mode_of_a_rule() -> None:
     assert await service.codes("d", one("shade=1"), times=5) == "....."
     counts = service.metrics.rule("d", "shade")
     assert (counts.total, counts.over_limit, counts.shadow_mode) == (5, 4, 4)
-    assert await service.codes("d", one("shade=1"), one("five=1"), times=6) == ".....X"
+    assert await service.codes("d", one("shade=1"), one("five=1"), times=6) == ".....x"
 
 
 async def test_global_shadow_mode() -> None:
@@ -184,14 +184,14 @@ async def test_global_shadow_mode() -> None:
 async def test_quota_mode() -> None:
     """A request is refused only when all of its quotas are used up."""
     service = built(RULES)
-    assert await service.codes("d", one("quota=1"), one("quota2=1"), times=5) == "....X"
-    assert await service.codes("d", one("quota=2"), times=3) == "..X"
+    assert await service.codes("d", one("quota=1"), one("quota2=1"), times=5) == "....x"
+    assert await service.codes("d", one("quota=2"), times=3) == "..x"
 
 
 async def test_global_quota_mode() -> None:
     """Every limit is a quota then; one that does not apply is never used up."""
     service = built(RULES, settings=RateLimitSettings(quota_mode=True))
-    assert await service.codes("d", one("three=1"), one("five=1"), times=6) == ".....X"
+    assert await service.codes("d", one("three=1"), one("five=1"), times=6) == ".....x"
     assert await service.codes("d", one("three=2"), one("nobody=1"), times=6) == "......"
 
 
@@ -200,19 +200,19 @@ async def test_global_quota_mode_with_all_or_nothing() -> None:
     whole = RateLimitSettings(quota_mode=True, all_or_nothing=True)
     service = built(RULES, settings=whole)
     assert await service.codes("d", one("three=1"), one("nobody=1"), times=6) == "......"
-    assert await service.codes("d", one("three=1"), one("five=1"), times=6) == ".....X"
+    assert await service.codes("d", one("three=1"), one("five=1"), times=6) == ".....x"
 
 
 async def test_a_flood_costs_no_call() -> None:
     """Once a counter is known to be over, the store is not asked until it may have changed."""
     store = Watched()
     service = built(RULES, store=store)
-    assert await service.codes("d", one("three=1"), times=1000) == "..." + "X" * 997
+    assert await service.codes("d", one("three=1"), times=1000) == "..." + "x" * 997
     assert len(store.groups) == 4
     counts = service.metrics.rule("d", "three")
     assert (counts.total, counts.over_limit, counts.over_limit_cached) == (1000, 997, 996)
     service.clock.pass_s(1)
-    assert await service.codes("d", one("three=1"), times=10) == "X" * 10
+    assert await service.codes("d", one("three=1"), times=10) == "x" * 10
     assert len(store.groups) == 5
     service.clock.pass_s(59)
     assert await service.codes("d", one("three=1")) == "."
@@ -224,7 +224,7 @@ async def test_what_is_known_leaves_the_rest_to_be_asked() -> None:
     service = built(RULES, store=store)
     await service.codes("d", one("three=1"), times=4)
     store.groups.clear()
-    assert await service.codes("d", one("three=1"), one("five=1"), times=2) == "XX"
+    assert await service.codes("d", one("three=1"), one("five=1"), times=2) == "xx"
     assert [len(group.draws) for group in store.groups] == [1, 1]
     (status,) = (await service.ask("d", one("five=1", hits=0))).statuses
     assert status.remaining == 3
@@ -243,13 +243,13 @@ async def test_what_is_known_and_all_or_nothing() -> None:
 async def test_a_raised_limit_is_seen_at_once() -> None:
     """New rules forget who was over under the old ones."""
     service = built(RULES)
-    assert await service.codes("d", one("three=1"), times=5) == "...XX"
+    assert await service.codes("d", one("three=1"), times=5) == "...xx"
     raised = RULES.replace("requests_per_unit: 3", "requests_per_unit: 30")
     service.limiter.take_rules(load_texts({"f.yaml": raised}))
     assert await service.codes("d", one("three=1")) == "."
     more = Override(50, Unit.MINUTE)
     few = Override(2, Unit.MINUTE)
-    assert await service.codes("d", one("three=2", override=few), times=3) == "..X"
+    assert await service.codes("d", one("three=2", override=few), times=3) == "..x"
     assert await service.codes("d", one("three=2", override=more)) == "."
 
 
@@ -258,13 +258,24 @@ async def test_a_value_that_is_too_large_is_over() -> None:
     store = Watched()
     service = built(RULES, store=store)
     large = "x" * 1_000_000
-    assert await service.codes("d", one(f"five={large}"), times=2) == "XX"
-    assert await service.codes("d", one(f"five={'é' * 40_000}")) == "X"
+    assert await service.codes("d", one(f"five={large}"), times=2) == "xx"
+    assert await service.codes("d", one(f"five={'é' * 40_000}")) == "x"
     assert store.groups == []
     assert await service.codes("d", one(f"shade={large}"), times=2) == ".."
     assert await service.codes("d", one(f"nobody={large}")) == "."
-    assert await service.codes("d", one(f"five={'x' * 60_000}"), times=6) == ".....X"
+    assert await service.codes("d", one(f"five={'x' * 60_000}"), times=6) == ".....x"
     assert service.metrics.events["descriptor_too_large"] == 5
+
+
+async def test_what_is_remembered_of_descriptors_is_bounded() -> None:
+    """The oldest is forgotten, a long one never kept; every answer is as if nothing were."""
+    service = built(RULES, settings=RateLimitSettings(placements_max=2))
+    for value in ("1", "2", "3", "1", "y" * 1000, "y" * 1000, "3"):
+        await service.ask("d", one(f"five={value}"))
+    assert service.metrics.events["placements_forgotten"] == 2
+    for value, remaining in (("1", 2), ("2", 3), ("3", 2), ("y" * 1000, 2)):
+        (status,) = (await service.ask("d", one(f"five={value}"))).statuses
+        assert status.remaining == remaining
 
 
 async def test_the_same_descriptor_twice_in_one_request() -> None:
@@ -272,7 +283,7 @@ async def test_the_same_descriptor_twice_in_one_request() -> None:
     service = built(RULES)
     answer = await service.ask("d", one("three=1"), one("three=1"))
     assert [status.remaining for status in answer.statuses] == [2, 1]
-    assert await service.codes("d", one("three=1"), one("three=1")) == "X"
+    assert await service.codes("d", one("three=1"), one("three=1")) == "x"
 
 
 async def test_a_clock_that_steps_back_is_survived() -> None:
@@ -280,6 +291,6 @@ async def test_a_clock_that_steps_back_is_survived() -> None:
     service = built(RULES)
     for step_s in (0, -300, 600, -86_400, 86_100):
         service.clock.pass_s(step_s)
-        assert "X" in await service.codes("d", one("five=1"), times=6)
-        assert "X" in await service.codes("d", one("bucket=1"), times=4)
+        assert "x" in await service.codes("d", one("five=1"), times=6)
+        assert "x" in await service.codes("d", one("bucket=1"), times=4)
     assert service.clock() == T0_US

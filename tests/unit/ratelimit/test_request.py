@@ -26,9 +26,9 @@ def test_a_request_with_everything() -> None:
     assert read(message) == LimitRequest(
         "d",
         [
-            Descriptor([("a", "1"), ("b", "")], 7),
-            Descriptor([("c", "")], 0),
-            Descriptor([("c", "")], 7, Override(9, Unit.MONTH)),
+            Descriptor((("a", "1"), ("b", "")), 7),
+            Descriptor((("c", ""),), 0),
+            Descriptor((("c", ""),), 7, Override(9, Unit.MONTH)),
         ],
     )
 
@@ -75,7 +75,7 @@ def test_bytes_that_are_no_message() -> None:
 def test_json() -> None:
     """As people write it with curl."""
     body = b'{"domain": "d", "descriptors": [{"entries": [{"key": "a", "value": "b"}]}]}'
-    assert read(parse_json(body)) == LimitRequest("d", [Descriptor([("a", "b")])])
+    assert read(parse_json(body)) == LimitRequest("d", [Descriptor((("a", "b"),))])
 
 
 @pytest.mark.parametrize(
