@@ -58,13 +58,13 @@ class Journal:
         """Take a reservation that was admitted just now; never blocks."""
         self._rows.append(row)
 
-    def abandon(self, row: JournalRow, expires_s: int) -> None:
+    def abandon(self, account_id: str, reservation_id: str, expires_s: int) -> None:
         """An admitted request will not run, because its caller left: let its hold end soon."""
         for index in range(len(self._rows) - 1, -1, -1):
-            if self._rows[index].reservation_id == row.reservation_id:
-                self._rows[index] = row._replace(expires_s=expires_s)
+            if self._rows[index].reservation_id == reservation_id:
+                self._rows[index] = self._rows[index]._replace(expires_s=expires_s)
                 return
-        self._abandoned.append((row.account_id, row.reservation_id))
+        self._abandoned.append((account_id, reservation_id))
 
     async def flush(self) -> None:
         """Write all rows that wait now; raises ``StoreUnavailable`` and keeps what was not

@@ -93,6 +93,10 @@ class Reserver:
             return Undecided(str(error))
         return answer
 
+    def let_go(self, account_id: str, reservation_id: str) -> None:
+        """The caller of an admitted request left before it heard of it: its hold ends soon."""
+        self._journal.abandon(account_id, reservation_id, int(self._clock()))
+
     async def _ask_with_copy(self, hold: Hold, row: JournalRow, absent: Absent) -> Admitted | Short:
         answer: Answer = absent
         tries = 0
@@ -117,7 +121,7 @@ class Reserver:
         except asyncio.CancelledError:
             answered = asked.done() and not asked.cancelled() and asked.exception() is None
             if answered and isinstance(asked.result(), Admitted):
-                self._journal.abandon(row, int(self._clock()))
+                self.let_go(row.account_id, row.reservation_id)
             raise
 
     def _ask(self, hold: Hold, row: JournalRow) -> asyncio.Future[Answer]:

@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from billing.ticket import Ticket
+from envoyapi.auth_v3_pb2 import CheckResponse
 from extauthz.handler import CheckFailed
 from extauthz.server import SERVICE as CHECK_SERVICE
 from ratelimit.errors import InvalidRequest, StoreUnavailable
@@ -22,7 +25,7 @@ from tollkeeper.hosted.status import CallFailed, Code
 from tollkeeper.pages import Check, pages, serve_http
 from tollkeeper.serve import new_registry, ratelimit_settings
 from tollkeeper.settings import HostedRole, Settings
-from tollkeeper.wiring.authz import open_front_door
+from tollkeeper.wiring.authz import FrontDoor, open_front_door
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ async def open_authz(
             "listener": readiness_of(settings.authz_addresses[worker], draining),
         }
         shown = serve_http(pages(registry, checks), settings.authz_metrics_addresses[worker])
-        check = Method(front.handler.check, _check_fault, front.limits.max_message_bytes)
+        most_bytes = front.limits.max_message_bytes
+        check = Method(front.handler.check, _check_fault, most_bytes, partial(_let_go, front))
         yield Hosted(
             CHECK_SERVICE,
             {f"/{CHECK_SERVICE}/Check": check},
@@ -103,6 +107,16 @@ def readiness_of(address: Address, draining: Callable[[], bool]) -> Check:
         return ""
 
     return readiness
+
+
+def _let_go(front: FrontDoor, answer: bytes) -> None:
+    """Nobody took this answer: what it holds has to end."""
+    fields = CheckResponse.FromString(answer).dynamic_metadata.fields
+    if "ticket" not in fields:
+        return
+    ticket = front.door.seal.open(fields["ticket"].string_value)
+    assert isinstance(ticket, Ticket), "it was signed a moment ago"
+    front.reserver.let_go(ticket.account_id, ticket.reservation_id)
 
 
 def _check_fault(error: Exception) -> CallFailed | None:

@@ -44,6 +44,7 @@ class FrontDoor:
 
     handler: CheckHandler
     door: Door
+    reserver: Reserver
     limits: CheckLimits
     jobs: Sequence[Coroutine[Any, Any, None]]
 
@@ -76,7 +77,7 @@ async def open_front_door(
         jobs = (directory.follow(news.changes()), *worker.jobs(news), news.run())
         await worker.start()
         try:
-            yield FrontDoor(handler, door, limits, jobs)
+            yield FrontDoor(handler, door, reserver, limits, jobs)
         finally:
             await directory.close()
             await worker.stop()
