@@ -7,13 +7,17 @@ import time
 from collections.abc import Sequence
 
 import asyncpg
+import pytest
 from prometheus_client import CollectorRegistry
 
 from billing.reservations import Admitted
 from billing.stores.postgres_ledger import PostgresLedger
 from billing.stores.postgres_strays import PostgresStrays
 from billing.stores.postgres_truth import PostgresTruth
+from billing.stores.redis_client import connect
+from billing.stores.redis_hot import RedisHotStore
 from billing.sweep import Sweep, SweepLimits
+from devstack import free_port
 from tests.contract.front_workers import Front, ask, front, open_account, settlement
 
 LATER_S = 10_000.0
@@ -97,3 +101,24 @@ async def test_a_hold_within_its_life_is_left_alone(database: str, redis_url: st
         )
         assert await sweep.sweep() == 0
         assert len((await one.hot.read([account]))[account].pending) == 1
+
+
+async def test_a_sweep_without_redis_is_reported_and_goes_on(database: str) -> None:
+    """A Redis that does not answer stops one sweep, and not the process that sweeps."""
+    said: list[str] = []
+    client = connect(f"redis://127.0.0.1:{free_port()}/0", deadline_s=0.2)
+    async with asyncpg.create_pool(database, min_size=1, max_size=2) as pool:
+        sweep = Sweep(
+            RedisHotStore(client, lambda: "token", deadline_s=0.2),
+            PostgresStrays(pool),
+            clock=time.time,
+            report=said.append,
+            registry=CollectorRegistry(),
+            limits=SweepLimits(pause_s=0.01),
+        )
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await sweep.run()
+    await client.aclose()
+    assert len(said) > 1
+    assert all(text.startswith("the sweep stopped early: accounts: ") for text in said)

@@ -105,7 +105,12 @@ class RedisHotStore:
         """The accounts that have a copy, about ``at_most`` at a time; a copy that moves while it is
         looked for may come twice (Redis, SCAN)."""
         piece: list[str] = []
-        async for key in self._client.scan_iter(match="tk:{*}", count=at_most):
+        keys = self._client.scan_iter(match="tk:{*}", count=at_most)
+        while True:
+            async with redis_faults("accounts", self._deadline_s):
+                key = await anext(keys, None)
+            if key is None:
+                break
             piece.append(key.decode()[len("tk:{") : -1])
             if len(piece) >= at_most:
                 yield piece
