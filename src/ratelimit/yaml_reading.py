@@ -149,8 +149,10 @@ class YamlFile:
                         yield pair
 
     def _composed(self, text: str) -> Node | None:
+        yaml = YAML(typ="safe", pure=True)
+        yaml.composer.warn_double_anchors = False  # the later one counts, as YAML has it
         try:
-            node: Node | None = YAML(typ="safe", pure=True).compose(text)
+            node: Node | None = yaml.compose(text)
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             self.error(mark.line + 1 if mark else 1, f"not YAML: {error.problem}")
