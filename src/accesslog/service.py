@@ -19,6 +19,9 @@ from accesslog.server import AccessLogServer
 from accesslog.settings import AccessLogSettings
 from accesslog.spool import Spool
 
+LAST_WORD_S = 1.0
+"""How long an end waits for the ledger to note what the hot copy was told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -81,10 +84,18 @@ class AccessLogService:
         await self._parts.server.drain(self._settings.drain_s)
         self._parts.pump.drain()
         await asyncio.wait((pumping,), timeout=max(0.0, deadline_s - self._now_s()))
-        await self._parts.publisher.keep_promises()
+        await self._last_word()
         left = self._parts.spool.records
         if left:
             self._notices.tell("drained", f"{left} records stay in the spool for the next start")
+
+    async def _last_word(self) -> None:
+        """Strike out what was told; another settler tells the rest."""
+        try:
+            async with asyncio.timeout(LAST_WORD_S):
+                await self._parts.publisher.keep_promises()
+        except TimeoutError:
+            self._notices.tell("promises_postponed", "no answer before the end")
 
 
 async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:

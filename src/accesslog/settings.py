@@ -131,9 +131,12 @@ class ServerSettings:
     tasks may run, so that health checks are answered while a large message is taken in (500, about
     5 ms). ``keepalive_s``: how often a silent connection is probed, so that a dead peer's stream
     ends within a minute. ``health_interval_s``: how often health follows the spool, as often as
-    Envoy asks. ``drain_notice_s``: how long health says NOT_SERVING before streams are ended, so
-    that Envoy's checks (every 0.1 s) have seen it. ``drain_idle_s``: a stream is ended right after
-    its next message, because then Envoy has just emptied its buffer; or after so long without one.
+    Envoy asks. ``drain_notice_s``: how long health says NOT_SERVING before streams are ended:
+    Envoy checks every 0.1 s, but its threads may hear of a change a second later (it merges changes
+    of a cluster that come within ``update_merge_window``), and until then they open streams to a
+    sink that is gone and lose what they send (measured). ``drain_idle_s``: a stream is ended right
+    after its next message, because then Envoy has just emptied its buffer; or after so long without
+    one.
     """
 
     max_message_bytes: int = 80 * MIB
@@ -141,7 +144,7 @@ class ServerSettings:
     chunk_entries: int = 500
     keepalive_s: int = 30
     health_interval_s: float = 0.1
-    drain_notice_s: float = 0.5
+    drain_notice_s: float = 1.5
     drain_idle_s: float = 1.0
 
 
