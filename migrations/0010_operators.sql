@@ -34,7 +34,7 @@ CREATE TABLE idempotency_keys (
     owner      uuid NOT NULL,
     key        text NOT NULL CHECK (length(key) BETWEEN 1 AND 200),
     digest     bytea NOT NULL CHECK (length(digest) = 32),
-    answer     jsonb,
+    answer     json,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (owner, key)
 );

@@ -166,7 +166,7 @@ CREATE TABLE public.idempotency_keys (
     owner uuid NOT NULL,
     key text NOT NULL,
     digest bytea NOT NULL,
-    answer jsonb,
+    answer json,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT idempotency_keys_digest_check CHECK ((length(digest) = 32)),
     CONSTRAINT idempotency_keys_key_check CHECK (((length(key) >= 1) AND (length(key) <= 200)))

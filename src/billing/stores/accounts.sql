@@ -63,6 +63,13 @@ ORDER BY id LIMIT $3
 SELECT count(*) FROM api_keys
 WHERE account_id = $1 AND status = 'active' AND (expires_at IS NULL OR expires_at > $2)
 
+-- name: live_keys
+SELECT k.id::text FROM api_keys AS k
+WHERE k.account_id = $1 AND k.status = 'active' AND (k.expires_at IS NULL OR k.expires_at > $2)
+  AND NOT EXISTS (SELECT FROM api_keys AS n
+                  WHERE n.account_id = $1 AND n.replaces = k.id AND n.status = 'active')
+ORDER BY k.id LIMIT 2
+
 -- name: end_key_at
 UPDATE api_keys SET expires_at = least(expires_at, $3::timestamptz)
 WHERE account_id = $1 AND id = $2

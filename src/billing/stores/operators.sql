@@ -21,8 +21,8 @@ SELECT id::text, name, role, display, created_at, revoked_at, last_used_at
 FROM operators WHERE token_hash = $1
 
 -- name: operator_used
-UPDATE operators SET last_used_at = $2
-WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2 - interval '1 minute')
+UPDATE operators SET last_used_at = $2::timestamptz
+WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2::timestamptz - interval '1 minute')
 
 -- name: insert_audit
 INSERT INTO audit_log (at, actor, via, action, account_id, detail)
@@ -42,7 +42,7 @@ ON CONFLICT (owner, key) DO NOTHING RETURNING key
 SELECT digest, answer::text FROM idempotency_keys WHERE owner = $1 AND key = $2
 
 -- name: remember_answer
-UPDATE idempotency_keys SET answer = $3::jsonb WHERE owner = $1 AND key = $2
+UPDATE idempotency_keys SET answer = $3::json WHERE owner = $1 AND key = $2
 
 -- name: forget_old_answers
 DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(

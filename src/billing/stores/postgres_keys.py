@@ -5,6 +5,7 @@ Every function works on the connection of its caller's transaction.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from billing.accounts import ApiKey, NewKey, looks_like_id
@@ -76,6 +77,11 @@ async def list_keys(connection: Connection, account_id: str, ask: PageAsk) -> Pa
     rows = await connection.fetch(SQL["list_keys"], account_id, after and after[0], ask.limit + 1)
     keys = [_key(row) for row in rows]
     return cut_page(keys, ask, [(key.id,) for key in keys])
+
+
+async def live_keys(connection: Connection, account_id: str, now: datetime) -> Sequence[str]:
+    """The ids of the keys that work and that no other key replaces, two at most."""
+    return [row["id"] for row in await connection.fetch(SQL["live_keys"], account_id, now)]
 
 
 async def end_key_at(

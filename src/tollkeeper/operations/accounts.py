@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from billing.accounts import Account, NewAccount, check_range
 from billing.errors import Conflict
-from billing.money import MAX_NANOS
+from billing.money import MAX_OVERDRAFT_NANOS
 from billing.pages import Page, PageAsk
 from billing.stores import postgres_accounts as store
 from billing.subscriptions import AccountStatus
@@ -42,7 +42,7 @@ async def resume_account(act: Act, id_or_name: str) -> Account:
 
 async def set_overdraft(act: Act, id_or_name: str, overdraft_nanos: int) -> Account:
     """Change how far below zero the balance may go, in nano-USD from 0."""
-    check_range("overdraft", overdraft_nanos, 0, MAX_NANOS)
+    check_range("overdraft", overdraft_nanos, 0, MAX_OVERDRAFT_NANOS)
     before = await act.customer(id_or_name)
     account = await store.set_overdraft(act.connection, before.id, overdraft_nanos)
     await act.record(

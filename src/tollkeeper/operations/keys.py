@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from billing.accounts import ApiKey, IssuedKey, NewKey
-from billing.errors import InvalidInput
+from billing.errors import Conflict, InvalidInput
 from billing.keys import generate_key
 from billing.pages import Page, PageAsk
 from billing.stores import postgres_keys as store
@@ -62,6 +62,14 @@ async def revoke_key(act: Act, account: str, key_id: str) -> ApiKey:
 async def owner_of_key(act: Act, key_id: str) -> str:
     """The id of the account that a key belongs to, where only the key's id is known."""
     return await store.find_account_of_key(act.connection, key_id)
+
+
+async def only_live_key(act: Act, account_id: str) -> str:
+    """The id of the one key that works; ``Conflict`` when there are several, or none."""
+    found = await store.live_keys(act.connection, account_id, act.now)
+    if len(found) != 1:
+        raise Conflict(f"{len(found)} keys work; name one by its key_id")
+    return found[0]
 
 
 async def _issue(act: Act, account_id: str, new: NewKey, *, replaces: str | None) -> IssuedKey:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from billing.pages import Page, PageAsk
 from billing.reports import (
+    FIRST_DAY,
     Balance,
     Explanation,
     LedgerEntry,
@@ -28,9 +29,16 @@ DEFAULT_DAYS = 30
 
 
 def span_until_today(view: View, since: date | None, until: date | None) -> Span:
+    """:func:`span_of` by the view's clock."""
+    return span_of(view.now, since, until)
+
+
+def span_of(now: datetime, since: date | None, until: date | None) -> Span:
     """A span with what was left out: the last 30 days, today (UTC) included."""
-    end = until or view.now.date() + timedelta(days=1)
-    return Span(since or end - timedelta(days=DEFAULT_DAYS), end)
+    end = until or now.date() + timedelta(days=1)
+    if since is None:
+        since = max(end, FIRST_DAY + timedelta(days=DEFAULT_DAYS)) - timedelta(days=DEFAULT_DAYS)
+    return Span(since, end)
 
 
 async def balance(view: View, account: str) -> Balance:
