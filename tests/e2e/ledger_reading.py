@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -113,11 +113,19 @@ class Books:
 
     async def settled(self, customer: Customer, admitted: int) -> Reading:
         """The reading once so many reservations have ended; the last one at the deadline."""
+        return await self._until(
+            customer, lambda found: found.is_quiet and found.states.total() >= admitted
+        )
+
+    async def journaled(self, customer: Customer, pending: int) -> Reading:
+        """The reading once Postgres knows of so many reservations that go on."""
+        return await self._until(customer, lambda found: found.states["pending"] >= pending)
+
+    async def _until(self, customer: Customer, done: Callable[[Reading], bool]) -> Reading:
         deadline_s = time.monotonic() + DEADLINE_S
         while True:
             reading = await self.read(customer.account_id)
-            quiet = reading.is_quiet and reading.states.total() >= admitted
-            if quiet or time.monotonic() > deadline_s:
+            if done(reading) or time.monotonic() > deadline_s:
                 return reading
             await asyncio.sleep(POLL_S)
 
