@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Literal
 
 from billing.errors import InvalidInput
-from billing.money import MAX_NANOS
+from billing.money import MAX_NANOS, MAX_OVERDRAFT_NANOS
 from billing.plans import Period
 from billing.reservations import MAX_COUNTED
 from billing.subscriptions import AccountStatus, AccountType, KeyStatus, SubscriptionStatus
@@ -52,7 +52,7 @@ class NewAccount:
             check_text("wallet address", self.wallet_address, 1, MAX_NAME_CHARS)
         if looks_like_id(self.name):
             raise InvalidInput("a name that looks like an id would be taken for one")
-        check_range("overdraft", self.overdraft_nanos, 0, MAX_NANOS)
+        check_range("overdraft", self.overdraft_nanos, 0, MAX_OVERDRAFT_NANOS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,11 +81,14 @@ def make_transfer(
 
 
 def chain_hash(previous: bytes, lines: Iterable[bytes]) -> bytes:
-    """The hash of a batch: SHA-256 over the hash before it and its lines in canonical order."""
+    """The hash of a batch: SHA-256 over the hash before it and its lines in canonical order.
+
+    Each line is preceded by its length, so that no two sets of lines run into the same bytes.
+    """
     digest = hashlib.sha256(previous)
     for line in sorted(lines):
+        digest.update(len(line).to_bytes(8, "big"))
         digest.update(line)
-        digest.update(b"\n")
     return digest.digest()
 
 

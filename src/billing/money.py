@@ -17,6 +17,9 @@ NANOS_PER_CREDIT = 1_000_000
 MAX_NANOS = 2**62
 """Largest magnitude of any amount or balance: half of ``bigint``, so two below it add up within."""
 
+MAX_OVERDRAFT_NANOS = 2**61
+"""Largest overdraft: with it a balance at its largest still fits ``bigint``."""
+
 # Not \d, which takes the digits of every script.
 _DECIMAL = re.compile(r"(?P<sign>-?)(?P<whole>[0-9]{1,13})(?:\.(?P<fraction>[0-9]{1,9}))?")
 

@@ -188,7 +188,7 @@ class Reserver:
         if isinstance(answer, Admitted):
             # A caller that went away meanwhile will never run: its hold ends with the next expiry.
             gone = future.done()
-            self._journal.add(row._replace(expires_s=int(self._clock())) if gone else row)
+            self._journal.add(_never_run(row, int(self._clock())) if gone else row)
             self._allowance.saw(hold.account_id, answer.available_nanos)
         if not future.done():
             future.set_result(answer)
@@ -208,7 +208,7 @@ class Reserver:
         """Nobody knows whether this was held, and it will not run: journaled, it ends soon."""
         soon = int(self._clock()) + self._limits.unclear_s
         if self._journal.has_room:
-            self._journal.add(row._replace(expires_s=soon))
+            self._journal.add(_never_run(row, soon))
 
     def _without_hot_copy(
         self, hold: Hold, row: JournalRow, posture: Posture, error: Exception
@@ -230,3 +230,8 @@ class Reserver:
         under_way = set(self._under_way)
         if under_way:
             await asyncio.wait(under_way)
+
+
+def _never_run(row: JournalRow, expires_s: int) -> JournalRow:
+    """The row of a request that does not run: it ends soon, and no policy may charge its quote."""
+    return row._replace(expires_s=expires_s, quoted_nanos=0)

@@ -26,6 +26,7 @@ FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text
     $8::bigint[], $9::text[], $10::text[], $11::bytea[], $12::bigint[], $13::bigint[])
   AS i (account_id, id, key_id, profile, route, price_version, held_nanos, quoted_nanos, record,
         state, content_hash, admitted_us, expires_s)
+ORDER BY i.id -- as the journal does, so that neither waits for the other's rows in a circle
 ON CONFLICT (account_id, id) DO UPDATE SET
     state = CASE r.state WHEN 'pending' THEN excluded.state ELSE 'late' END,
     content_hash = excluded.content_hash,

@@ -80,6 +80,7 @@ class Register:
         reservation = self.known.get(key)
         if reservation is not None and reservation.state == "pending":
             reservation.expires_s = 0
+            reservation.row = reservation.row._replace(quoted_nanos=0)
 
     def pending(self, account_id: str) -> Sequence[tuple[str, str]]:
         """Live reservations of an account: id and record."""

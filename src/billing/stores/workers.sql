@@ -9,10 +9,11 @@ FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text
     $8::bigint[], $9::text[], $10::text[], $11::bigint[], $12::bigint[])
   AS i (id, account_id, key_id, profile, route, price_version, held_nanos, quoted_nanos, record,
         basis, admitted_us, expires_s)
+ORDER BY i.id -- as settlement does, so that neither waits for the other's rows in a circle
 ON CONFLICT (account_id, id) DO NOTHING
 
 -- name: abandon
-UPDATE reservations SET expires_at = clock_timestamp()
+UPDATE reservations SET expires_at = clock_timestamp(), quoted_nanos = 0
 WHERE (account_id, id) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[])) AND state = 'pending'
 
 -- name: register
