@@ -20,6 +20,8 @@ Posture = Literal["closed", "allowance", "open"]
 MissingUsagePolicy = Literal["review", "charge_quote"]
 ExpiryPolicy = Literal["release", "charge_quote"]
 Shape = Literal["json", "jsonrpc"]
+TokenQuote = Literal["none", "min", "typical", "max"]
+StreamUsage = Literal["allow", "require"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,9 @@ class Route:
 
     ``lifetime_s`` bounds how long a reservation waits for its access-log entry. ``max_calls``
     bounds a JSON-RPC batch, ``max_body_bytes`` a body. ``charged`` is False for self-service
-    routes, which authenticate and hold nothing.
+    routes, which authenticate and hold nothing. ``token_quote`` says how much of a quote a token
+    limit takes in advance, ``None`` that the route has no such limit. ``stream_usage`` says whether
+    a stream must ask for its usage.
     """
 
     name: str
@@ -57,6 +61,8 @@ class Route:
     inline_ratelimit: bool = False
     charged: bool = True
     credential: Credential | None = None
+    token_quote: TokenQuote | None = None
+    stream_usage: StreamUsage = "allow"
 
 
 @dataclass(frozen=True, slots=True)

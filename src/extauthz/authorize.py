@@ -85,5 +85,6 @@ async def authorize(door: Door, facts: Facts, request_id: str) -> Allowed | Refu
     except TimeoutError:
         return TOO_LATE
     if isinstance(admission, Admitted):
-        return Allowed(request_id, terms, facts, ticket, hold.amount_nanos, admission)
+        quoted_units = terms.quoted_units(quote)
+        return Allowed(request_id, terms, facts, ticket, hold.amount_nanos, admission, quoted_units)
     return explain(admission, hold, terms, now_s)

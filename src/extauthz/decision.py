@@ -15,7 +15,8 @@ class Allowed(msgspec.Struct, frozen=True):
     """The request may pass.
 
     ``request_id`` is the reservation's. Without a ``ticket`` nothing was reserved, because the
-    route charges nothing. ``admission`` says what the account has left besides the hold.
+    route charges nothing. ``admission`` says what the account has left besides the hold,
+    ``quoted_units`` what a token limit takes in advance (``None`` where the route has none).
     """
 
     request_id: str
@@ -24,6 +25,7 @@ class Allowed(msgspec.Struct, frozen=True):
     ticket: str = ""
     held_nanos: int = 0
     admission: Admitted | None = None
+    quoted_units: int | None = None
 
 
 class Refused(msgspec.Struct, frozen=True):

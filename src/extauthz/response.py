@@ -66,6 +66,7 @@ _HEADER_VALUE = _tag(HeaderValue.VALUE_FIELD_NUMBER)
 _FIELDS = _tag(Struct.FIELDS_FIELD_NUMBER)
 _STRING_VALUE = _tag(Value.STRING_VALUE_FIELD_NUMBER)
 _TICKET_KEY = _field(_MAP_KEY, b"ticket")
+_QUOTED_KEY = _field(_MAP_KEY, b"quoted_units")
 
 
 def _adder(name: str, side: bytes) -> Callable[[bytes], bytes]:
@@ -158,9 +159,16 @@ def _own_part(allowed: Allowed) -> bytes:
     left_nanos = max(0, allowed.admission.available_nanos)
     changes += _add_reserved(b"%d.%06d" % divmod(allowed.held_nanos, NANOS_PER_CREDIT))
     changes += _add_remaining(b"%d.%06d" % divmod(left_nanos, NANOS_PER_CREDIT))
-    ticket = _field(_MAP_VALUE, _field(_STRING_VALUE, allowed.ticket.encode()))
-    metadata = _field(_FIELDS, _TICKET_KEY + ticket)
+    metadata = _text(_TICKET_KEY, allowed.ticket.encode())
+    if allowed.quoted_units is not None:
+        # Text, though it is a number: Envoy makes descriptors of strings only.
+        metadata += _text(_QUOTED_KEY, b"%d" % allowed.quoted_units)
     return _field(_OK_RESPONSE, changes) + _field(_DYNAMIC_METADATA, metadata)
+
+
+def _text(key: bytes, value: bytes) -> bytes:
+    """One field of the metadata that is text."""
+    return _field(_FIELDS, key + _field(_MAP_VALUE, _field(_STRING_VALUE, value)))
 
 
 def _removals(allowed: Allowed) -> bytes:

@@ -74,6 +74,13 @@ class Terms:
             self._budgets(amount_nanos, units, now_s),
         )
 
+    def quoted_units(self, quote: Quote) -> int | None:
+        """What the route's token limit takes in advance; ``None`` where it has no such limit."""
+        policy = self.route.token_quote
+        if policy is None:
+            return None
+        return 0 if policy == "none" else _held_of(quote, policy)[1]
+
     def resets_s(self, kind: str, now_s: float) -> int | None:
         """When the window of a kind of budget ends; ``None`` for one without windows."""
         if kind == "day":

@@ -25,6 +25,7 @@ RESERVATION = "reservation-1"
 DENIAL = '{"error":{"code":"insufficient_credits"}}'
 OVER_LIMIT = 2
 OK = 1
+TOO_MANY = 999_999
 
 
 class Authorization(auth_v3_pb2_grpc.AuthorizationServicer):
@@ -52,6 +53,8 @@ class Authorization(auth_v3_pb2_grpc.AuthorizationServicer):
         response.ok_response.headers_to_remove.append("x-api-key")
         response.ok_response.query_parameters_to_remove.append("api_key")
         metadata: dict[str, Any] = {"ticket": TICKET, "account": ACCOUNT, "profile": "llm"}
+        if "x-test-quoted" in headers:
+            metadata["quoted_units"] = headers["x-test-quoted"]
         if "x-test-limit" in headers:
             metadata["burst"] = "9"
             metadata["limit"] = {
@@ -63,7 +66,7 @@ class Authorization(auth_v3_pb2_grpc.AuthorizationServicer):
 
 
 class RateLimits(ratelimit_v3_pb2_grpc.RateLimitServiceServicer):
-    """Finds a limit of 1 exceeded, and every other one kept."""
+    """Finds a limit of 1 exceeded, and so ``TOO_MANY`` hits; every other one is kept."""
 
     def __init__(self) -> None:
         self.asked: list[ratelimit_v3_pb2.RateLimitRequest] = []
@@ -74,7 +77,8 @@ class RateLimits(ratelimit_v3_pb2_grpc.RateLimitServiceServicer):
         self.asked.append(request)
         response = ratelimit_v3_pb2.RateLimitResponse()
         per_unit = [d.limit.requests_per_unit for d in request.descriptors if d.HasField("limit")]
-        response.overall_code = OVER_LIMIT if 1 in per_unit else OK  # type: ignore[assignment]
+        over = 1 in per_unit or any(d.hits_addend.value == TOO_MANY for d in request.descriptors)
+        response.overall_code = OVER_LIMIT if over else OK  # type: ignore[assignment]
         for descriptor in request.descriptors:
             status = response.statuses.add()
             status.code = response.overall_code

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from extauthz.refusal_body import RPC_CODES
-from tests.contract.envoy_services import DENIAL, RESERVATION, TICKET, until
+from tests.contract.envoy_services import DENIAL, RESERVATION, TICKET, TOO_MANY, until
 from tests.contract.envoy_stack import Stack, running_gateway
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -286,13 +286,69 @@ async def test_without_a_limit_nothing_is_limited(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_tokens_are_asked_for_before_and_counted_after(stack: Stack, stream: bool) -> None:
-    """The token limit costs nothing until the answer says what it used."""
-    await stack.post("/limited", {"messages": MESSAGES, "stream": stream})
-    await until(lambda: len(stack.services.rate_limits.asked) == 2)
+async def test_tokens_are_taken_before_and_put_right_after(stack: Stack, stream: bool) -> None:
+    """The token limit is asked for the quote, and told the true number when the answer ends."""
+    await stack.post("/limited", {"messages": MESSAGES, "stream": stream}, x_test_quoted="507")
+    assert await taken(stack, 2) == [
+        (507, [("account", "account-1")]),
+        (23, [("account", "account-1"), ("quoted", "507")]),
+    ]
+
+
+async def test_a_failed_answer_gives_its_quote_back(stack: Stack) -> None:
+    """An upstream that fails used no token: all that was taken is there again."""
+    answer = await stack.post(
+        "/limited", {"messages": MESSAGES}, x_test_quoted="507", x_example_status="500"
+    )
+    assert answer.status_code == 500
+    _, back = await taken(stack, 2)
+    assert back == (0, [("account", "account-1"), ("quoted", "507")])
+
+
+@pytest.mark.parametrize("refused_by", ["token limit", "request limit"])
+async def test_a_refused_request_gives_nothing_back(stack: Stack, refused_by: str) -> None:
+    """Nothing was taken from it: neither by the limit that refused it, nor by the one behind."""
+    own = refused_by == "token limit"
+    quoted = str(TOO_MANY if own else 507)
+    headers = {"x_test_quoted": quoted} | ({} if own else {"x_test_limit": "1"})
+    refused = await stack.post("/limited", {"messages": MESSAGES}, **headers)
+    assert refused.status_code == 429
+    passed = await stack.post("/limited", {"messages": MESSAGES}, x_test_quoted="1")
+    assert passed.status_code == 200
+    await until(lambda: stack.services.rate_limits.asked[-1].descriptors[0].hits_addend.value == 23)
+    asked = [r for r in stack.services.rate_limits.asked if r.domain == "tokens"]
+    hits = [d.hits_addend.value for request in asked for d in request.descriptors]
+    assert hits == ([TOO_MANY] if own else []) + [1, 23]
+
+
+@pytest.mark.parametrize("used", [1, 200_000, 1_234_567])
+async def test_large_numbers_of_tokens_arrive_whole(stack: Stack, used: int) -> None:
+    """No number is rounded or written with an exponent on its way to the rate-limit service."""
+    usage = {"prompt_tokens": 0, "completion_tokens": used, "total_tokens": used}
+    headers = {"x_test_quoted": "1", "x_example_usage": json.dumps(usage)}
+    await stack.post("/limited", {"messages": MESSAGES}, **headers)
+    assert [hits for hits, _ in await taken(stack, 2)] == [1, used]
+
+
+@pytest.mark.parametrize("usage", ["none", "negative", "text"])
+async def test_an_answer_without_a_number_keeps_its_quote(stack: Stack, usage: str) -> None:
+    """What nobody can read is not given back: only the quote was taken, and nothing comes after."""
+    headers = {"x_test_quoted": "507", "x_example_usage": usage}
+    await stack.post("/limited", {"messages": MESSAGES}, **headers)
+    await stack.entries()
+    assert [hits for hits, _ in await taken(stack, 1)] == [507]
+
+
+async def taken(stack: Stack, calls: int) -> list[tuple[int, list[tuple[str, str]]]]:
+    """What so many calls asked of the token limit: hits, and the entries of the descriptor."""
+    await until(lambda: len(stack.services.rate_limits.asked) == calls)
     asked = stack.services.rate_limits.asked
     assert {request.domain for request in asked} == {"tokens"}
-    assert [d.hits_addend.value for r in asked for d in r.descriptors] == [0, 23]
+    return [
+        (d.hits_addend.value, [(e.key, e.value) for e in d.entries])
+        for request in asked
+        for d in request.descriptors
+    ]
 
 
 async def test_only_an_open_route_passes_unchecked(stack: Stack) -> None:

@@ -45,6 +45,8 @@ ROUTES: dict[str, dict[str, Any]] = {
     | {"match": {"method": "POST", "path": "/counted/chat"}, "token_limit": {"domain": "few"}},
     "quoted_chat": CHAT
     | {"match": {"method": "POST", "path": "/quoted/chat"}, "missing_usage": "charge_quote"},
+    "strict_chat": CHAT
+    | {"match": {"method": "POST", "path": "/strict/chat"}, "stream_usage": "require"},
     "nowhere": PING | {"match": {"method": "GET", "path": "/nowhere"}, "upstream": "nowhere"},
     "self": {
         "match": {"method": "GET", "path": "/self"},
@@ -188,12 +190,12 @@ def write_configuration(folder: Path) -> Path:
 
 
 def _write_rules(yaml: YAML, directory: Path) -> None:
-    """The example's rules, one in shadow mode, and a domain with 100 tokens a minute."""
+    """The example's rules, one in shadow mode, and a domain with 1 000 tokens an hour."""
     shutil.copytree(ROOT / "ratelimit.d", directory)
     rules = yaml.load((directory / "tollkeeper.yaml").read_text())
     rules["descriptors"].append(SHADOW_RULE)
     yaml.dump(rules, directory / "tollkeeper.yaml")
     few = yaml.load((directory / "tokens.yaml").read_text())
     few["domain"] = "few"
-    few["descriptors"][0]["rate_limit"]["requests_per_unit"] = 100
+    few["descriptors"][0]["rate_limit"].update({"requests_per_unit": 1_000, "unit": "hour"})
     yaml.dump(few, directory / "few.yaml")

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from billing.catalog import Catalog, Credential, PriceBook, PriceVersion, Route
+from billing.catalog import Catalog, Credential, PriceBook, PriceVersion, Route, TokenQuote
 from billing.plans import Limits, Plan
 from tollkeeper.config.schema import Config, LimitsModel, PlanModel, RouteModel
 from tollkeeper.config.tariffs import PriceVersionModel
@@ -59,7 +59,16 @@ def _route(name: str, route: RouteModel, credential: Credential | None) -> Route
         inline_ratelimit=route.ratelimit == "inline",
         charged=route.charged,
         credential=credential,
+        token_quote=_token_quote(route),
+        stream_usage=route.stream_usage,
     )
+
+
+def _token_quote(route: RouteModel) -> TokenQuote | None:
+    """Only the meter of tokens has quotes in tokens; others are counted when they are known."""
+    if route.token_limit is None:
+        return None
+    return route.token_limit.quote if route.meter == "tokens" else "none"
 
 
 def _plan(name: str, plan: PlanModel) -> Plan:

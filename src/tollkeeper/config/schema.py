@@ -11,7 +11,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from billing.catalog import ExpiryPolicy, HoldPolicy, Meter, MissingUsagePolicy, Posture, Shape
+from billing.catalog import (
+    ExpiryPolicy,
+    HoldPolicy,
+    Meter,
+    MissingUsagePolicy,
+    Posture,
+    Shape,
+    StreamUsage,
+    TokenQuote,
+)
 from billing.plans import Period
 from billing.reservations import MAX_COUNTED
 from tollkeeper.addresses import Address
@@ -94,10 +103,11 @@ class MatchModel(Model):
 
 
 class TokenLimitModel(Model):
-    """Tokens counted by the rate-limit service once the answer is complete."""
+    """Tokens counted by the rate-limit service: the quote before, the difference after."""
 
     domain: Name = "tokens"
     count: Literal["total_tokens", "prompt_tokens", "completion_tokens"] = "total_tokens"
+    quote: TokenQuote = "typical"
 
 
 class FailureModel(Model):
@@ -130,6 +140,7 @@ class RouteModel(Model):
     failure: FailureModel = FailureModel()
     ratelimit: RateLimiting = "service"
     token_limit: TokenLimitModel | None = None
+    stream_usage: StreamUsage = "allow"
 
 
 class LimitsModel(Model):

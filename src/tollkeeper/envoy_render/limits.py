@@ -23,6 +23,17 @@ from tollkeeper.envoy_render.vocabulary import (
 )
 
 _FILTER = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"
+QUOTED_UNITS = "quoted_units"
+"""Where authorization tells what a token limit takes in advance; text, because an entry of a
+descriptor takes no numbers."""
+
+FIRST_FAILURE = 400
+"""Answers from this status on used no tokens, so their quote is given back."""
+
+_TOOK_NOTHING = ("request_rate_limited", "rate_limiter_error")
+"""Envoy's own answers that say that no quote was taken, so that none may be given back."""
+
+_QUOTED = f"%DYNAMIC_METADATA({TICKET_NAMESPACE}:{QUOTED_UNITS})%"
 _COUNTED = {
     "total_tokens": "total_tokens",
     "prompt_tokens": "input_tokens",
@@ -53,19 +64,19 @@ def limits_of(route: RouteModel) -> Rendered:
 def token_limit_of(route: RouteModel) -> Rendered:
     """The token limit of one route, as its ``typed_per_filter_config``.
 
-    Before the request it asks without counting, so that an account over its limit is refused; when
-    the answer is complete it counts what was used, also beyond the limit: ``quoted`` says that
-    nothing was taken before, and that this is a correction, which is never refused
+    Before the request it takes what authorization quoted, so that requests under way cannot pass
+    the limit together; when the answer is complete it tells what was used, and ``quoted`` says what
+    was taken before: the difference is charged or given back, never refused
     (ratelimit.d/tokens.yaml).
     """
     if route.token_limit is None:
         return {}
-    actions = [_from_ticket("account")]
-    nothing_quoted = {"generic_key": {"descriptor_key": "quoted", "descriptor_value": "0"}}
+    account = _from_ticket("account")
+    quoted = _from_ticket("quoted", field=QUOTED_UNITS)
     limits = [
-        {"actions": actions, "hits_addend": {"number": 0}},
+        {"actions": [account], "hits_addend": {"format": _QUOTED}},
         {
-            "actions": [*actions, nothing_quoted],
+            "actions": [account, quoted],
             "apply_on_stream_done": True,
             "hits_addend": {"format": _count(route.token_limit)},
         },
@@ -75,7 +86,18 @@ def token_limit_of(route: RouteModel) -> Rendered:
 
 
 def _count(limit: TokenLimitModel) -> str:
-    return f"%DYNAMIC_METADATA({USAGE_NAMESPACE}:{_COUNTED[limit.count]})%"
+    """What was used, none where the answer failed; no call is made when an answer says nothing.
+
+    Whole, because Envoy writes other numbers with six digits.
+    """
+    used = f"metadata.filter_metadata['{USAGE_NAMESPACE}']['{_COUNTED[limit.count]}']"
+    failed = " && ".join(
+        (
+            f"response.code >= {FIRST_FAILURE}",
+            *(f"response.code_details != '{details}'" for details in _TOOK_NOTHING),
+        )
+    )
+    return f"%CEL({failed} ? 0 : int({used}))%"
 
 
 def _settings(gateway: GatewayModel, domain: str) -> Rendered:
@@ -93,7 +115,7 @@ def _settings(gateway: GatewayModel, domain: str) -> Rendered:
     }
 
 
-def _from_ticket(name: str) -> Rendered:
+def _from_ticket(name: str, *, field: str = "") -> Rendered:
     """A descriptor's entry; without the value there is no descriptor, and so no limit."""
-    key = metadata_key(TICKET_NAMESPACE, [name])
+    key = metadata_key(TICKET_NAMESPACE, [field or name])
     return {"metadata": {"descriptor_key": name, "metadata_key": key}}

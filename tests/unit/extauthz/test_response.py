@@ -62,6 +62,8 @@ def plainly(allowed: Allowed) -> CheckResponse:
         told["x-credits-reserved"] = format_credits(allowed.held_nanos)
         told["x-credits-remaining"] = format_credits(max(0, allowed.admission.available_nanos))
         fields["ticket"].string_value = allowed.ticket
+        if allowed.quoted_units is not None:
+            fields["quoted_units"].string_value = str(allowed.quoted_units)
     for name, value in told.items():
         option = ok.response_headers_to_add.add(append_action=OVERWRITE)
         option.header.key, option.header.value = name, value
@@ -120,6 +122,7 @@ tickets = st.integers(0, MAX_TICKET_CHARS).map(lambda length: "t" * length) | te
         ticket=tickets,
         held_nanos=nanos,
         admission=st.none() | st.builds(Admitted, st.integers(-MAX_NANOS, MAX_NANOS)),
+        quoted_units=st.none() | st.integers(0, 2**53),
     )
 )
 def test_the_fast_answer_is_the_plain_one(allowed: Allowed) -> None:

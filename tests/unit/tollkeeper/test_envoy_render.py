@@ -123,6 +123,7 @@ def test_filters_stand_in_their_order(more: Config) -> None:
         "envoy.filters.http.ext_authz",
         "tollkeeper.ext_authz_body",
         "envoy.filters.http.ratelimit",
+        "tollkeeper.token_limit",
         "envoy.filters.http.sse_to_metadata",
         "envoy.filters.http.router",
     ]
@@ -219,7 +220,7 @@ def test_a_request_that_was_paid_once_is_sent_once(more: Config) -> None:
 
 
 def test_limits_are_rendered_where_a_route_has_them(more: Config) -> None:
-    """Requests per second by override; tokens asked for before and counted at the end."""
+    """Requests per second by override; tokens taken before as quoted, put right at the end."""
     found = routes(rendered(more))
     (limit,) = found["chat"]["route"]["rate_limits"]
     keys = [action["metadata"]["descriptor_key"] for action in limit["actions"]]
@@ -227,11 +228,15 @@ def test_limits_are_rendered_where_a_route_has_them(more: Config) -> None:
     assert limit["limit"]["dynamic_metadata"]["metadata_key"]["path"] == [{"key": "limit"}]
     assert "rate_limits" not in found["account"]["route"]
     tokens = found["limited"]["typed_per_filter_config"]["tollkeeper.token_limit"]
-    asks, counts = tokens["rate_limits"]
-    assert asks["hits_addend"] == {"number": 0}
+    takes, counts = tokens["rate_limits"]
+    quoted = "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:quoted_units)%"
+    assert takes["hits_addend"] == {"format": quoted}
+    entries = [action["metadata"] for action in counts["actions"]]
+    assert [entry["descriptor_key"] for entry in entries] == ["account", "quoted"]
+    assert entries[1]["metadata_key"]["path"] == [{"key": "quoted_units"}]
     assert counts["apply_on_stream_done"] is True
-    assert "tollkeeper.usage:total_tokens" in counts["hits_addend"]["format"]
-    assert "tollkeeper.token_limit" not in found["chat"]["typed_per_filter_config"]
+    assert "['tollkeeper.usage']['total_tokens']" in counts["hits_addend"]["format"]
+    assert "tollkeeper.token_limit" not in found["ping"]["typed_per_filter_config"]
 
 
 def test_the_sink_gets_no_entry_that_it_could_lose() -> None:
