@@ -16,6 +16,12 @@ BAD_JSON = "bad_json"
 
 
 NOTHING_ASKED = Ask()
+WITHOUT_USAGE = refuse(
+    "bad_request_body",
+    "a stream must ask for its usage: stream_options.include_usage must be true",
+    field="stream_options.include_usage",
+)
+"""A stream without usage could only be charged by a guess."""
 
 
 def read_ask(route: Route, facts: Facts) -> Ask | Refusal:
@@ -29,22 +35,25 @@ def read_ask(route: Route, facts: Facts) -> Ask | Refusal:
             return calls
         return Ask(body_bytes=facts.body_bytes, calls=calls)
     if route.meter == "tokens":
-        return _read_completion(facts)
+        return _read_completion(route, facts)
     if route.meter == "duration":
         return Ask(body_bytes=facts.body_bytes, requested=facts.lifted)
     return NOTHING_ASKED  # the other meters quote the same whatever is asked
 
 
-def _read_completion(facts: Facts) -> Ask | Refusal:
+def _read_completion(route: Route, facts: Facts) -> Ask | Refusal:
     lifted = facts.lifted
     if BAD_JSON in lifted:
         return refuse("bad_request_body", "the body must be application/json", field="body")
+    stream = lifted.get("stream") is True
+    if stream and route.stream_usage == "require" and lifted.get("include_usage") is not True:
+        return WITHOUT_USAGE
     return Ask(
         body_bytes=facts.body_bytes,
         model=lifted.get("model"),
         max_output_tokens=_most_output(lifted),
         choices=lifted.get("n"),
-        stream=lifted.get("stream") is True,
+        stream=stream,
     )
 
 

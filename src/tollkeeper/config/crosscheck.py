@@ -31,6 +31,8 @@ def _route(config: Config, route: RouteModel) -> Iterator[Problem]:
     yield from _open(config, route)
     if route.token_limit is not None and route.meter not in _COUNTS_TOKENS:
         yield Problem(("token_limit",), f"the meter {route.meter} counts no tokens; remove it")
+    if route.stream_usage == "require" and route.meter != "tokens":
+        yield Problem(("stream_usage",), f"the meter {route.meter} needs no usage; remove it")
 
 
 def _open(config: Config, route: RouteModel) -> Iterator[Problem]:

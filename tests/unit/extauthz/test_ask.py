@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +46,28 @@ def test_of_two_bounds_the_larger_one_counts(lifted: dict[str, Any], expected: o
     found = ask("chat", lifted=lifted)
     assert isinstance(found, Ask)
     assert found.max_output_tokens == expected
+
+
+@pytest.mark.parametrize(
+    ("lifted", "passes"),
+    [
+        ({"stream": True, "include_usage": True}, True),
+        ({"stream": True, "include_usage": False}, False),
+        ({"stream": True, "include_usage": "true"}, False),
+        ({"stream": True}, False),
+        ({"stream": False}, True),
+        ({}, True),
+    ],
+)
+def test_a_route_may_require_usage_of_streams(lifted: dict[str, Any], passes: bool) -> None:
+    """A stream that does not ask for its usage is refused by name where the route says so."""
+    facts = read_check(envoy_check("chat", lifted=lifted))
+    found = read_ask(replace(BY_NAME["chat"], stream_usage="require"), facts)
+    assert isinstance(found, Ask) is passes
+    if isinstance(found, Refusal):
+        assert found.kind.code == "bad_request_body"
+        assert found.numbers == {"field": "stream_options.include_usage"}
+    assert isinstance(read_ask(BY_NAME["chat"], facts), Ask)
 
 
 def test_only_true_means_a_stream() -> None:

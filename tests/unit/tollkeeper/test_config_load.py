@@ -93,6 +93,7 @@ def test_the_example_is_what_the_contract_names() -> None:
         ("tariff: tool\n", "tariff: ping\n", "tariff 'ping' of price version 2026-01 is for flat"),
         ("    shape: jsonrpc\n", "", "routes.ethereum.shape: the meter compute_units counts calls"),
         ("    tariff: ping\n", "    tariff: ping\n    token_limit: {}\n", "counts no tokens"),
+        ("    tariff: ping\n", "    tariff: ping\n    stream_usage: require\n", "needs no usage"),
         ("    tariff: ping\n", "", "routes.ping.tariff: is missing; add it, or say charged: false"),
         ("    tariff: ping\n", "    tariff: ping\n    charged: false\n", "has no price; remove it"),
         ("/flat/ping}", "/tools/run}", None),
