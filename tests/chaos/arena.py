@@ -8,18 +8,18 @@ import random
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ruamel.yaml import YAML
 
+from billing.errors import StoreUnavailable
 from billing.stores.postgres_audit import Actor
 from devstack import Postgres, Redis, free_port
 from tests.chaos.commit_proxy import CommitProxy
 from tests.chaos.log_middleman import LogMiddleman
-from tests.chaos.traffic import Answer, Payer
+from tests.chaos.traffic import Payer, Witness
 from tollkeeper.addresses import Address
 from tollkeeper.operations.desk import open_desk
 from tollkeeper.operations.orders import topup
@@ -95,15 +95,13 @@ class ChaosStack(Stack):
         return {**env, f"{ENV_PREFIX}POSTGRES_DSN": urlunsplit(through)}
 
 
-@dataclass
-class Arena:
+class Arena(Witness):
     """One running stack, who pays in it, and what was seen of it."""
 
-    stack: ChaosStack
-    payers: dict[str, Payer] = field(default_factory=dict)
-    answers: list[Answer] = field(default_factory=list)
-    envoy_kills_s: list[float] = field(default_factory=list)
-    restarts: list[str] = field(default_factory=list)
+    def __init__(self, stack: ChaosStack) -> None:
+        super().__init__()
+        self.stack = stack
+        self.restarts: list[str] = []
 
     @property
     def dsn(self) -> str:
@@ -135,12 +133,25 @@ class Arena:
         return payer
 
     async def top_up(self, payer: Payer, paid_credits: int) -> None:
-        """Money comes in; counted before it can be spent."""
+        """Money comes in; counted before it can be spent, and tried until Postgres takes it.
+
+        The reference is the same at each try, so a payment whose COMMIT was not heard of counts
+        once.
+        """
         amount = paid_credits * CREDIT
         payer.paid_in.append((time.time(), amount))
         reference = f"payment {len(payer.paid_in)}"
-        async with open_desk(self.dsn) as desk, desk.act(ACTOR, "top up") as act:
-            await topup(act, payer.customer.account_id, amount, reference)
+        async with asyncio.timeout(60.0):
+            while not await self._paid(payer, amount, reference):
+                await asyncio.sleep(0.2)
+
+    async def _paid(self, payer: Payer, amount_nanos: int, reference: str) -> bool:
+        try:
+            async with open_desk(self.dsn) as desk, desk.act(ACTOR, "top up") as act:
+                await topup(act, payer.customer.account_id, amount_nanos, reference)
+        except StoreUnavailable:
+            return False
+        return True
 
 
 @asynccontextmanager

@@ -74,6 +74,15 @@ class Payer:
         return sum(amount for _, amount in self.paid_in)
 
 
+@dataclass
+class Witness:
+    """What was seen from outside: payers by account, what they were told, when Envoy was killed."""
+
+    payers: dict[str, Payer] = field(default_factory=dict)
+    answers: list[Answer] = field(default_factory=list)
+    envoy_kills_s: list[float] = field(default_factory=list)
+
+
 async def ask(client: httpx.AsyncClient, payer: Payer, kind: str, delay_ms: int = 0) -> Answer:
     """Send one request, and say what came of it."""
     wanted = KINDS[kind]
@@ -97,9 +106,10 @@ async def ask(client: httpx.AsyncClient, payer: Payer, kind: str, delay_ms: int 
 
 def _code(answer: httpx.Response) -> str:
     try:
-        error = answer.json()["error"]
+        told = answer.json()
+        error = (told[0] if isinstance(told, list) else told)["error"]  # a batch has many answers
         return str(error.get("data", error)["code"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, IndexError):
         return "no code"
 
 

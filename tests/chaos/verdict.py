@@ -24,7 +24,7 @@ from billing.stores.postgres_strays import PostgresStrays
 from billing.stores.postgres_truth import PostgresTruth
 from billing.sweep import Sweep, SweepLimits
 from tests.chaos.arena import CREDIT, Arena
-from tests.chaos.traffic import KINDS, Payer
+from tests.chaos.traffic import KINDS, Payer, Witness
 from tollkeeper.ledger_check import CheckAsk, check_ledger
 from tollkeeper.ledger_hot_check import Hot
 from tollkeeper.operations.desk import open_desk
@@ -33,6 +33,7 @@ from tollkeeper.wiring.servers import open_servers
 QUIET_TIMEOUT_S = 90.0
 ENVOY_FORGETS_S = 1.0
 """What Envoy had not written when it was killed: its flush interval, and a busy machine."""
+Row = Mapping[str, Any]
 FIXED_PRICES = {"ping": CREDIT, "spare": CREDIT}
 
 
@@ -50,10 +51,10 @@ class Books:
     """Everything that is compared."""
 
     noted: list[Noted]
-    events: Mapping[str, asyncpg.Record]
-    reservations: Mapping[str, asyncpg.Record]
-    posted: Mapping[str, int]
-    quarantine: list[asyncpg.Record]
+    events: dict[str, Row]
+    reservations: dict[str, Row]
+    posted: dict[str, int]
+    quarantine: list[Row]
     replay: dict[str, Any]
     lost: dict[str, Noted] = field(default_factory=dict)
 
@@ -138,33 +139,33 @@ async def read_books(arena: Arena, said: dict[str, Any]) -> Books:
         await connection.close()
     books = Books(
         [Noted(*row) for row in noted],
-        {row["id"]: row for row in events},
-        {row["id"]: row for row in ended},
+        {row["id"]: dict(row) for row in events},
+        {row["id"]: dict(row) for row in ended},
         {row["account_id"]: row["posted"] for row in posted},
-        quarantine,
+        [dict(row) for row in quarantine],
         said,
     )
     books.find_lost()
     return books
 
 
-def differences(arena: Arena, books: Books) -> Iterator[str]:
+def differences(seen: Witness, books: Books) -> Iterator[str]:
     """Every difference between what happened and what the ledger says, as a sentence."""
-    yield from _answered_is_billed(arena, books)
+    yield from _answered_is_billed(seen, books)
     yield from _ends(books)
     yield from _prices(books)
-    for payer in arena.payers.values():
+    for payer in seen.payers.values():
         yield from _balance(payer, books)
         if set(payer.kinds) == {"ping"}:
             yield from _never_overspent(payer, books)
     if books.quarantine:
         yield f"quarantine: {Counter(row['reason'] for row in books.quarantine)}"
-    told = {a.request_id for a in arena.answers if a.status == httpx.codes.OK}
+    told = {a.request_id for a in seen.answers if a.status == httpx.codes.OK}
     for ident in told - books.events.keys() - books.lost.keys():
         yield f"a client was answered, the upstream and the ledger do not know it: {ident}"
 
 
-def _answered_is_billed(arena: Arena, books: Books) -> Iterator[str]:
+def _answered_is_billed(seen: Witness, books: Books) -> Iterator[str]:
     """What the upstream answered = usage events, by kind."""
     routes = Counter(KINDS[n.kind].route for n in books.noted if n.request_id not in books.lost)
     billed = Counter(row["route"] for row in books.events.values())
@@ -174,7 +175,7 @@ def _answered_is_billed(arena: Arena, books: Books) -> Iterator[str]:
     for ident in ids.keys() - books.events.keys():
         noted, row = books.lost[ident], books.reservations.get(ident)
         state = row["state"] if row is not None else "unknown"
-        moment = any(-ENVOY_FORGETS_S < noted.at_s - k < 0.5 for k in arena.envoy_kills_s)
+        moment = any(-ENVOY_FORGETS_S < noted.at_s - k < 0.5 for k in seen.envoy_kills_s)
         if not (moment and state == "expired"):
             yield f"answered and not billed ({state}): {noted}"
     for ident in books.events.keys() - ids.keys():
