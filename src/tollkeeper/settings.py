@@ -143,6 +143,13 @@ class Settings(BaseSettings):
         le=10_000,
         description="Longest wait for Redis in a check: a hundred times what it takes when well.",
     )
+    reserve_deadline_ms: int = Field(
+        400,
+        ge=1,
+        le=60_000,
+        description="Longest wait of a check for its reservation, an absent copy built included; "
+        "with postgres_deadline_ms below Envoy's authz_timeout_ms.",
+    )
     postgres_deadline_ms: int = Field(
         500,
         ge=1,

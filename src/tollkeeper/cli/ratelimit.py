@@ -72,10 +72,13 @@ async def _explain(rules: Path, domain: str, entries: list[str], redis: str) -> 
     own = RateLimitSettings(redis=RedisSettings(url=redis))
     try:
         opened = open_store(own)
-        descriptor = Descriptor(tuple(parse_entries(entries)))
-        now_us = time.time_ns() // 1000
-        return await look(
-            load_directory(rules), opened.store, own, domain, descriptor, now_us=now_us
-        )
+        try:
+            descriptor = Descriptor(tuple(parse_entries(entries)))
+            now_us = time.time_ns() // 1000
+            return await look(
+                load_directory(rules), opened.store, own, domain, descriptor, now_us=now_us
+            )
+        finally:
+            await opened.store.close()
     except RatelimitError as error:
         raise ConfigError(str(error)) from error

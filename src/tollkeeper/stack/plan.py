@@ -17,6 +17,16 @@ EXAMPLE_CREDENTIAL = "sk-example-upstream-credential"
 """What the example upstream's routes carry instead of the client's key; it guards nothing."""
 
 
+PATIENCE = {
+    "redis_deadline_ms": "2000",
+    "reserve_deadline_ms": "4000",
+    "postgres_deadline_ms": "3000",
+    "ratelimit_redis_deadline_ms": "80",
+}
+"""Deadlines for a machine on which everything runs at once, and tests besides: what is late here is
+not broken. A gateway's own defaults are far shorter."""
+
+
 @dataclass(frozen=True, slots=True)
 class StackOptions:
     """``authz_workers``: processes of the front door. ``redis_cluster``: three masters instead of
@@ -51,6 +61,7 @@ def plan_stack(
     """Settings for all processes: what is set stays, every other port is a free one."""
     workers = options.authz_workers
     fields: dict[str, object] = {
+        **{name: ms for name, ms in PATIENCE.items() if name not in base.model_fields_set},
         "config_file": str(base.config_file.absolute()),
         "home": str(base.home.absolute()),
         "postgres_dsn": postgres_dsn,

@@ -62,7 +62,10 @@ async def open_front_door(
         counts, known = CheckCounts(), DirectoryCounts()
         directory = Directory(principals, _directory_limits(settings), known, time.monotonic)
         registry.register(DoorCollector(counts, known, directory.state))
-        limits = CheckLimits(max_in_flight=settings.check_queue_entries)
+        limits = CheckLimits(
+            max_in_flight=settings.check_queue_entries,
+            reserve_deadline_s=settings.reserve_deadline_ms / 1000,
+        )
         door = Door(
             catalog=catalog,
             directory=directory,
