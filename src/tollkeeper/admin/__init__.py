@@ -2,5 +2,6 @@
 
 from tollkeeper.admin.app import create_app
 from tollkeeper.admin.callers import AdminDeps
+from tollkeeper.admin.serving import serve_admin
 
-__all__ = ["AdminDeps", "create_app"]
+__all__ = ["AdminDeps", "create_app", "serve_admin"]

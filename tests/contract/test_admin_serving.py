@@ -1,0 +1,99 @@
+"""The role `admin`: its listener, and the configuration that it brings into the database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import httpx
+from prometheus_client import CollectorRegistry
+
+from devstack import free_port
+from tests.contract.api_clients import CONFIG
+from tollkeeper.admin import serve_admin
+from tollkeeper.settings import Settings, load_settings
+
+WAIT_S = 20.0
+
+
+async def test_configuration_is_applied_and_followed(database: str, tmp_path: Path) -> None:
+    """Plans of the file are in the database after the start, and a new one after its change."""
+    settings = _settings(database, tmp_path)
+    async with _serving(settings):
+        await _until(lambda: _plans(database, "pro"))
+        text = settings.config_file.read_text()
+        settings.config_file.write_text(text.replace("plans:\n", "plans:\n  brand_new: {}\n", 1))
+        await _until(lambda: _plans(database, "brand_new"))
+        rows = await _fetch(database, "SELECT DISTINCT via FROM audit_log")
+    assert [row["via"] for row in rows] == ["reload"]
+
+
+async def test_changed_price_is_refused_and_the_old_one_stays(
+    database: str, tmp_path: Path
+) -> None:
+    """A file that changes a price version in force is not applied; the API goes on."""
+    settings = _settings(database, tmp_path)
+    async with _serving(settings) as client:
+        await _until(lambda: _plans(database, "pro"))
+        before = await _fetch(database, "SELECT digest FROM price_versions")
+        text = settings.config_file.read_text()
+        assert "usd_per_request: 0.001" in text
+        changed = text.replace("usd_per_request: 0.001", "usd_per_request: 0.002")
+        settings.config_file.write_text(changed)
+        await _until(lambda: _says(client, "tollkeeper_config_refused 1.0"))
+        assert (await client.get("/readyz")).status_code == 200
+    assert await _fetch(database, "SELECT digest FROM price_versions") == before
+
+
+@asynccontextmanager
+async def _serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    stop = asyncio.Event()
+    serving = asyncio.create_task(serve_admin(settings, stop, CollectorRegistry()))
+    async with httpx.AsyncClient(base_url=f"http://{settings.admin_listen}") as client:
+        await _until(lambda: _ready(client))
+        yield client
+    stop.set()
+    await serving
+
+
+def _settings(database: str, tmp_path: Path) -> Settings:
+    config = tmp_path / "tollkeeper.yaml"
+    config.write_text(CONFIG.read_text())
+    return load_settings(
+        config_file=config,
+        home=tmp_path,
+        postgres_dsn=database,
+        admin_listen=f"127.0.0.1:{free_port()}",
+    )
+
+
+async def _ready(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/readyz")).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+async def _says(client: httpx.AsyncClient, line: str) -> bool:
+    return line in (await client.get("/metrics")).text
+
+
+async def _plans(database: str, name: str) -> bool:
+    return name in {row["name"] for row in await _fetch(database, "SELECT name FROM plans")}
+
+
+async def _fetch(database: str, query: str) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(database)
+    try:
+        return await connection.fetch(query)
+    finally:
+        await connection.close()
+
+
+async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not await holds():
+            await asyncio.sleep(0.05)
