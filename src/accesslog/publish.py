@@ -7,13 +7,14 @@ next, with what Postgres says by then. Publications are absolute, so telling twi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from accesslog.metrics import AccessLogMetrics
 from accesslog.notices import Notices
 from accesslog.settings import PublishSettings
 from billing.errors import Unavailable
 from billing.ledger import SettledBatch
+from billing.reservations import Publication
 from billing.stores.protocol import HotStore, TruthStore
 
 MICROS = 1_000_000
@@ -45,7 +46,7 @@ class Publisher:
         if not batch.publications:
             return
         try:
-            await self._hot.publish(batch.publications)
+            await self._tell(batch.publications)
         except Unavailable as fault:
             self._metrics.published.labels("postponed").inc(len(batch.publications))
             self._notices.tell("publish_postponed", str(fault))
@@ -62,6 +63,11 @@ class Publisher:
         except Unavailable as fault:
             self._notices.tell("promises_postponed", str(fault))
 
+    async def _tell(self, publications: Sequence[Publication]) -> None:
+        most = self._settings.call_accounts
+        for start in range(0, len(publications), most):
+            await self._hot.publish(publications[start : start + most])
+
     async def _strike_out(self) -> None:
         kept = self._kept
         if kept:
@@ -74,6 +80,6 @@ class Publisher:
             settings.promise_age_s, settings.promise_batches, self._now_us() / MICROS
         )
         for batch_id, publications in promises.items():
-            await self._hot.publish(publications)
+            await self._tell(publications)
             self._metrics.published.labels("caught_up").inc(len(publications))
             await self._truth.kept([batch_id])

@@ -97,13 +97,15 @@ class PublishSettings:
     should be). ``promise_age_s``: how old an open promise must be before it is kept for another
     settler (5 s: one that lives strikes its own out every second). ``promise_batches``: most kept
     in one round. ``kept_batches``: most told batches that wait to be struck out; more are told
-    twice.
+    twice. ``call_accounts``: accounts that one call tells of (256, about 3 ms of Redis), so that
+    checks do not wait behind a whole batch and the call stays within its deadline.
     """
 
     interval_s: float = 1.0
     promise_age_s: float = 5.0
     promise_batches: int = 100
     kept_batches: int = 10_000
+    call_accounts: int = 256
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,9 @@
 """Telling the hot copy, and keeping the promises of those who could not."""
 
+from collections.abc import Sequence
+
 from accesslog.settings import AccessLogSettings, PublishSettings
+from billing.reservations import Publication
 from tests.unit.accesslog.door import ANNA, BOB, Ledger, open_door
 
 
@@ -58,3 +61,22 @@ async def test_what_waits_to_be_struck_out_is_bounded() -> None:
     await door.desk.publisher.keep_promises()
     assert door.count("publications_total", fate="caught_up") == 2
     assert await door.ledger.promises(5, 10, door.clock.now_s()) == {}
+
+
+async def test_a_large_batch_is_told_in_parts() -> None:
+    """No call tells of more accounts than is set, and all of them are told."""
+    settings = AccessLogSettings(publish=PublishSettings(call_accounts=1))
+    door = await open_door(settings)
+    tickets = [await door.admit(account) for account in (ANNA, BOB)]
+    await door.copy(ANNA, BOB)
+    told: list[int] = []
+    publish = door.hot.publish
+
+    async def counting(publications: Sequence[Publication]) -> None:
+        told.append(len(publications))
+        await publish(publications)
+
+    door.hot.publish = counting  # type: ignore[method-assign]
+    await door.settle(*map(door.entry, tickets))
+    assert told == [1, 1]
+    assert await door.held(ANNA) == await door.held(BOB) == []
