@@ -6,6 +6,7 @@ metrics and health on another.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import structlog
@@ -27,6 +28,7 @@ from tollkeeper.pages import pages, serve_http
 from tollkeeper.running import run, run_beside, stop_on_signals
 from tollkeeper.settings import Settings, load_settings
 from tollkeeper.wiring.accesslog import Offered, open_back_door
+from tollkeeper.wiring.admin import open_admin
 from tollkeeper.wiring.authz import open_front_door
 
 log = structlog.get_logger("serve")
@@ -81,6 +83,25 @@ async def serve_accesslog(settings: Settings) -> None:
     log.info("stopped")
 
 
+async def serve_admin(settings: Settings) -> None:
+    """The management API and self-service, with health and metrics on the same address."""
+    set_up_logs("admin")
+    stop, registry = stop_on_signals(), new_registry()
+    watch = CatalogWatch(settings, registry, with_credentials=False)
+
+    def keep(catalog: Catalog) -> None:
+        log.info("estimates by new prices", versions=len(catalog.prices.versions))
+
+    async with open_admin(settings, lambda: watch.catalog, registry) as app:
+        log.info("serving", address=str(settings.admin_listen))
+        await run_beside(_wait(stop), (watch.run(keep), serve_http(app, settings.admin_listen)))
+    log.info("stopped")
+
+
+async def _wait(stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
 async def serve_ratelimit(rules: Path, own: RateLimitSettings) -> None:
     """The rate-limit service; needs nothing else of Tollkeeper."""
     set_up_logs("ratelimit")
@@ -110,6 +131,8 @@ def serve(role: str, settings: Settings, worker: int | None = None) -> None:
                 run(serve_workers(settings, parts, "authz", workers))
         case "accesslog":
             run(serve_accesslog(settings))
+        case "admin":
+            run(serve_admin(settings))
         case "ratelimit":
             parts = host_parts(settings.ratelimit_transport)
             if parts is None:
@@ -118,7 +141,7 @@ def serve(role: str, settings: Settings, worker: int | None = None) -> None:
             else:
                 run(serve_workers(settings, parts, "ratelimit", (0,)))
         case _:
-            raise ConfigError(f"no role {role!r}; roles are authz, ratelimit and accesslog")
+            raise ConfigError(f"no role {role!r}; roles are authz, ratelimit, accesslog and admin")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ _SECRETS = (
     "ratelimit_redis_url",
     "ticket_secret",
     "ticket_previous_secret",
+    "gateway_secret",
 )
 
 
@@ -79,6 +80,13 @@ class Settings(BaseSettings):
     ticket_previous_secret_file: Path | None = Field(
         None, description="File that holds ticket_previous_secret."
     )
+
+    gateway_secret: SecretStr | None = Field(
+        None,
+        description="By which the management API knows that a self-service request came through "
+        "the gateway; the credential of the upstream of those routes.",
+    )
+    gateway_secret_file: Path | None = Field(None, description="File that holds gateway_secret.")
 
     # --- where the roles listen; loopback, because none of them speaks to clients ----------------
     authz_listen: ListenRow = Field(
@@ -255,6 +263,11 @@ class Settings(BaseSettings):
         current = _required(self.ticket_secret, "ticket_secret")
         given = (current, self.ticket_previous_secret)
         return tuple(secret.get_secret_value().encode() for secret in given if secret is not None)
+
+    @property
+    def gateway_secret_text(self) -> str | None:
+        """The gateway's secret in clear, or ``None``: then there is no self-service."""
+        return None if self.gateway_secret is None else self.gateway_secret.get_secret_value()
 
     def require_postgres_dsn(self) -> str:
         """The DSN in clear; :class:`ConfigError` when it is not set."""

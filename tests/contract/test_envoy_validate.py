@@ -34,8 +34,8 @@ def everything(folder: Path) -> str:
     meter: flat
     tariff: ping
     failure: {authorization: open}
-  account:
-    match: {prefix: /account/}
+  own:
+    match: {prefix: /own/}
     upstream: plain
     profile: llm
     charged: false

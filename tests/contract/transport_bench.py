@@ -126,7 +126,12 @@ async def install(dsn: str, redis_url: str, redis_port: int) -> Installation:
         await apply_catalog(act, load_config(settings.config_file, settings))
     customer = await open_customer(dsn, "transports", BALANCE_NANOS)
     env = {f"TOLLKEEPER_{name}": value for name, value in variables.items()}
-    return Installation({**env, "EXAMPLE_API_KEY": "upstream"}, dsn, redis_port, customer)
+    return Installation(
+        {**env, "EXAMPLE_API_KEY": "upstream", "TOLLKEEPER_GATEWAY_SECRET": "gateway"},
+        dsn,
+        redis_port,
+        customer,
+    )
 
 
 @asynccontextmanager

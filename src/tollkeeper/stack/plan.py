@@ -9,10 +9,12 @@ from pathlib import Path
 
 from devstack import free_port
 from tollkeeper.addresses import Address
+from tollkeeper.config import load_config
 from tollkeeper.settings import ENV_PREFIX, Settings, load_settings
 
 LOOPBACK = "127.0.0.1"
 EXAMPLE_UPSTREAM = "example"
+ADMIN_UPSTREAM = "admin"
 EXAMPLE_CREDENTIAL = "sk-example-upstream-credential"
 """What the example upstream's routes carry instead of the client's key; it guards nothing."""
 
@@ -45,9 +47,9 @@ class StackPlan:
     env: dict[str, str]
 
 
-def read_ticket_secret(home: Path) -> Path:
-    """The file of the stack's ticket secret; made once, readable by its owner only."""
-    path = home.absolute() / "secrets" / "ticket"
+def secret_file(home: Path, name: str) -> Path:
+    """The file of one of the stack's secrets; made once, readable by its owner only."""
+    path = home.absolute() / "secrets" / name
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
@@ -59,7 +61,7 @@ def plan_stack(
     base: Settings, options: StackOptions, *, postgres_dsn: str, redis_url: str, rates_url: str
 ) -> StackPlan:
     """Settings for all processes: what is set stays, every other port is a free one."""
-    workers = options.authz_workers
+    workers, admin = options.authz_workers, _free()
     fields: dict[str, object] = {
         **{name: ms for name, ms in PATIENCE.items() if name not in base.model_fields_set},
         "config_file": str(base.config_file.absolute()),
@@ -74,18 +76,27 @@ def plan_stack(
         "ratelimit_metrics_listen": _free(),
         "accesslog_listen": _free(),
         "accesslog_metrics_listen": _free(),
-        "admin_listen": _free(),
+        "admin_listen": admin,
         "gateway_listen": _given(base.gateway_listen),
         "envoy_admin_listen": _given(base.envoy_admin_listen),
         "envoy_access_log_file": str(base.home.absolute() / "access.log"),
-        "upstream_urls": base.upstream_urls or {EXAMPLE_UPSTREAM: f"http://{_free()}"},
+        "upstream_urls": _upstreams(base, admin),
     }
     if base.ticket_secret is None:
-        fields["ticket_secret_file"] = str(read_ticket_secret(base.home))
+        fields["ticket_secret_file"] = str(secret_file(base.home, "ticket"))
+    if base.gateway_secret is None:
+        fields["gateway_secret"] = secret_file(base.home, "gateway").read_text()
     fields.update(options.settings)
     env = {ENV_PREFIX + name.upper(): _text(value) for name, value in fields.items()}
     env["EXAMPLE_API_KEY"] = EXAMPLE_CREDENTIAL
     return StackPlan(load_settings(**fields), env)
+
+
+def _upstreams(base: Settings, admin: str) -> dict[str, str]:
+    """URLs of the upstreams that a stack runs itself, unless they are set."""
+    known = load_config(base.config_file, base).upstreams
+    own = {EXAMPLE_UPSTREAM: f"http://{_free()}", ADMIN_UPSTREAM: f"http://{admin}"}
+    return {name: url for name, url in own.items() if name in known} | base.upstream_urls
 
 
 def _free() -> str:

@@ -18,7 +18,6 @@ from typing import Any, Self
 import httpx
 
 from billing.errors import TollkeeperError
-from billing.stores.postgres_audit import Actor
 from devstack import Envoy, Part, PartFailed, Postgres, Redis, RedisCluster
 from devstack.part import Report, silent
 from tollkeeper.addresses import Address
@@ -28,6 +27,7 @@ from tollkeeper.migrate import migrate
 from tollkeeper.operations.catalog import apply_catalog
 from tollkeeper.operations.desk import open_desk
 from tollkeeper.settings import Settings
+from tollkeeper.stack.following import ACTOR, follow_configuration
 from tollkeeper.stack.plan import EXAMPLE_UPSTREAM, StackOptions, StackPlan, plan_stack
 from tollkeeper.stack.roles import RolePart
 
@@ -37,7 +37,6 @@ RESTART_PAUSE_S = 0.3
 RESTART_TRIES = 5
 """A part may need another one that is being started again as well."""
 STACK_FILE = "stack.json"
-ACTOR = Actor("tollkeeper up", "cli")
 
 
 class Stack:
@@ -175,6 +174,7 @@ class Stack:
                 settings.accesslog_listen,
                 settings.accesslog_metrics_listen,
             ),
+            self._role("admin", ("admin",), settings.admin_listen, settings.admin_listen),
         ]
 
     def _role(self, name: str, args: tuple[str, ...], listen: Address, health: Address) -> RolePart:
@@ -190,7 +190,8 @@ class Stack:
 
     def _upstream(self) -> list[RolePart]:
         """The example upstream, where the configuration has one and nobody runs it elsewhere."""
-        if EXAMPLE_UPSTREAM not in self.config.upstreams or self._base.upstream_urls:
+        given = EXAMPLE_UPSTREAM in self._base.upstream_urls
+        if EXAMPLE_UPSTREAM not in self.config.upstreams or given:
             return []
         url = self.settings.upstream_urls[EXAMPLE_UPSTREAM]
         listen = url.removeprefix("http://")
@@ -206,8 +207,13 @@ class Stack:
             )
         ]
 
+    @property
+    def bootstrap(self) -> Path:
+        """Envoy's configuration, as it was rendered last."""
+        return self.home / "envoy.yaml"
+
     async def _envoy(self) -> None:
-        bootstrap = self.home / "envoy.yaml"
+        bootstrap = self.bootstrap
         bootstrap.write_text(to_yaml(render_bootstrap(self.config, self.envoy_settings)))
         admin = self.settings.envoy_admin_listen
         assert admin is not None, "a stack always chooses it"
@@ -237,6 +243,7 @@ class Stack:
             *settings.authz_metrics_addresses,
             settings.ratelimit_metrics_listen,
             settings.accesslog_metrics_listen,
+            settings.admin_listen,
         )
         return {
             "gateway": self.gateway_url,
@@ -247,7 +254,7 @@ class Stack:
             "envoy_admin": f"http://{settings.envoy_admin_listen}",
             "postgres": settings.require_postgres_dsn(),
             "redis": settings.require_redis_url(),
-            "upstream": next(iter(settings.upstream_urls.values()), ""),
+            "upstream": settings.upstream_urls.get(EXAMPLE_UPSTREAM, ""),
             "access_log": str(settings.envoy_access_log_file),
             "metrics": [f"http://{address}/metrics" for address in health],
             "pids": {name: part.pid for name, part in self.parts.items()},
@@ -262,10 +269,15 @@ class Stack:
         fresh.replace(path)
 
     async def watch(self, on_restart: Callable[[str], None] = lambda _: None) -> None:
-        """Start every part anew that ends by itself, for ever."""
+        """Start every part anew that ends by itself, and follow the configuration, for ever."""
         async with asyncio.TaskGroup() as watchers:
+            watchers.create_task(self.follow())
             for part in self.parts.values():
                 watchers.create_task(self._watch(part, on_restart))
+
+    async def follow(self) -> None:
+        """Take up each change of ``tollkeeper.yaml`` that the roles do not take up themselves."""
+        await follow_configuration(self.settings, self.envoy_settings, self.bootstrap, self._report)
 
     async def _watch(self, part: Part, on_restart: Callable[[str], None]) -> None:
         while True:

@@ -26,7 +26,8 @@ def changed(old: str, new: str) -> str:
 
 
 def test_the_example_is_what_the_contract_names() -> None:
-    """The example serves the five routes and the three plans of the contract, section 3."""
+    """The example serves the five routes and the three plans of the contract, section 3, and
+    self-service."""
     config = load_config(EXAMPLE, load_settings())
     served = {
         name: (route.match.method, route.match.path, route.profile, route.meter)
@@ -38,6 +39,7 @@ def test_the_example_is_what_the_contract_names() -> None:
         "tool": ("POST", "/tools/run", "tools", "duration"),
         "reported": ("POST", "/reported/v1/chat/completions", "llm", "reported"),
         "ping": ("GET", "/flat/ping", "llm", "flat"),
+        "account": (None, None, "llm", None),
     }
     assert list(config.plans) == ["free", "pro", "unlimited"]
 
@@ -145,17 +147,13 @@ def test_two_price_versions_need_two_names_and_two_times(tmp_path: Path) -> None
 
 def test_a_self_service_route_has_no_price(tmp_path: Path) -> None:
     """A route with charged: false needs neither meter nor tariff, and takes a prefix."""
-    route = """routes:
-  account:
-    match: {prefix: /account/}
-    upstream: admin
-    profile: llm
-    charged: false
-"""
-    text = changed("routes:\n", route).replace(
-        "upstreams:\n", "upstreams:\n  admin: {url: http://127.0.0.1:8080}\n", 1
+    route = load(EXAMPLE.read_text(), tmp_path).routes["account"]
+    assert (route.charged, route.meter, route.tariff, route.match.prefix) == (
+        False,
+        None,
+        None,
+        "/account/",
     )
-    assert load(text, tmp_path).routes["account"].charged is False
 
 
 def test_settings_put_addresses_in_place_of_the_files(tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ def test_routes_carry_what_the_doors_need() -> None:
     ethereum = catalog.routes["ethereum"]
     assert (ethereum.shape, ethereum.needs_body, ethereum.max_calls) == ("jsonrpc", True, 1000)
     assert not catalog.routes["chat"].needs_body
-    assert {route.credential for route in catalog.routes.values()} == {CREDENTIALS["example"]}
+    charged = [route for route in catalog.routes.values() if route.charged]
+    assert {route.credential for route in charged} == {CREDENTIALS["example"]}
     assert {name for name, route in catalog.routes.items() if name != route.name} == set()
 
 
@@ -127,7 +128,10 @@ def test_other_prices_have_another_digest(tmp_path: Path, old: str, new: str) ->
 def test_credentials_are_whole_headers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The prefix and the secret make the header's value."""
     monkeypatch.setenv("EXAMPLE_API_KEY", "sk-example")
-    assert resolve_credentials(load_config(EXAMPLE, load_settings())) == CREDENTIALS
+    monkeypatch.setenv("TOLLKEEPER_GATEWAY_SECRET", "of-the-gateway")
+    assert resolve_credentials(load_config(EXAMPLE, load_settings())) == CREDENTIALS | {
+        "admin": Credential("x-tollkeeper-gateway", "of-the-gateway")
+    }
 
 
 @pytest.mark.parametrize("secret", ["", "sk\r\nx-evil: 1", "sk-\x7f", "sk-é"])

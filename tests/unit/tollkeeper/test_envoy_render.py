@@ -36,14 +36,14 @@ routes:
     meter: tokens
     tariff: chat
     token_limit: {}
-  account:
-    match: {prefix: /account/}
+  own:
+    match: {prefix: /own/}
     upstream: plain
     profile: llm
     charged: false
     ratelimit: 'off'
   opened:
-    match: {prefix: /account/open/}
+    match: {prefix: /own/open/}
     upstream: plain
     profile: llm
     meter: flat
@@ -186,7 +186,7 @@ def test_a_route_fails_open_only_where_it_says_so(more: Config) -> None:
 def test_no_route_hides_another(more: Config) -> None:
     """Exact paths stand first, then the longest prefix."""
     names = list(routes(rendered(more)))
-    assert names[-2:] == ["opened", "account"]
+    assert names.index("opened") < names.index("own")
 
 
 def test_clients_keys_and_compression_end_here() -> None:
@@ -198,6 +198,7 @@ def test_clients_keys_and_compression_end_here() -> None:
         "ethereum": ["x-api-key"],
         "tool": ["x-api-key"],
         "ping": ["x-api-key"],
+        "account": ["authorization", "x-api-key"],
     }
 
 
@@ -226,7 +227,7 @@ def test_limits_are_rendered_where_a_route_has_them(more: Config) -> None:
     keys = [action["metadata"]["descriptor_key"] for action in limit["actions"]]
     assert keys == ["account", "profile", "burst"]
     assert limit["limit"]["dynamic_metadata"]["metadata_key"]["path"] == [{"key": "limit"}]
-    assert "rate_limits" not in found["account"]["route"]
+    assert "rate_limits" not in found["own"]["route"]
     tokens = found["limited"]["typed_per_filter_config"]["tollkeeper.token_limit"]
     takes, counts = tokens["rate_limits"]
     quoted = "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:quoted_units)%"
