@@ -67,10 +67,10 @@ format: setup ## let the formatter and the linter repair what they can
 	@$(BIN)/ruff check --fix .
 
 bench: setup ## the benchmark, side by side, as ratios
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench $(if $(QUICK),--quick)
 
 bench-peers: setup ## the same load against peers that can be installed
-	@$(BIN)/python -m bench peers
+	@$(BIN)/python -m bench peers $(if $(QUICK),--quick)
 
 lock: $(STAMP) ## compile requirements/*.in again (UPGRADE=--upgrade to move versions)
 	@for name in runtime dev xds; do \

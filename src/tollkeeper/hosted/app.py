@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -20,10 +21,10 @@ from tollkeeper.hosted.control import DRAIN, DRAINED, READY, ControlLine
 from tollkeeper.hosted.health import PATH as HEALTH_PATH
 from tollkeeper.hosted.health import health_method
 from tollkeeper.hosted.patience import Receive
-from tollkeeper.hosted.roles import ROLES
+from tollkeeper.hosted.roles import ROLES, OpenRole
 from tollkeeper.logs import set_up_logs
 from tollkeeper.running import run_beside
-from tollkeeper.settings import load_hosting, load_settings
+from tollkeeper.settings import HostedRole, load_hosting, load_settings
 
 log = structlog.get_logger("hosted")
 
@@ -37,7 +38,8 @@ class HostedApplication:
 
     _asgi_single_callable = True  # spares pyvoy its guess
 
-    def __init__(self) -> None:
+    def __init__(self, roles: Mapping[HostedRole, OpenRole]) -> None:
+        self._roles = roles
         self._calls = Calls({})
         self._draining = False
 
@@ -68,7 +70,7 @@ class HostedApplication:
         set_up_logs(hosting.role)
         settings = load_settings()
         line = ControlLine.inherited(hosting.control_fd)
-        open_role = ROLES[hosting.role]
+        open_role = self._roles[hosting.role]
         async with open_role(settings, hosting.worker, lambda: self._draining) as hosted:
             health = health_method((hosted.service,), lambda: self._draining)
             self._calls = Calls({**hosted.methods, HEALTH_PATH: health})
@@ -105,4 +107,4 @@ async def _until_shutdown(receive: Receive) -> None:
     assert event["type"] == "lifespan.shutdown", "nothing else comes after startup"
 
 
-app = HostedApplication()
+app = HostedApplication(ROLES)

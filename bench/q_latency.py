@@ -1,0 +1,79 @@
+"""What a request waits more than through Envoy alone: unloaded, and at 1 000 requests a second.
+
+Both gateways are asked at the same rate, in turns, in an open loop. What is added is the difference
+of the medians, and of the 99th percentiles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+from asyncio.subprocess import PIPE
+from typing import Any
+
+from rich.table import Table
+
+from bench.answers import Answer, Pace
+from bench.load import Target
+from bench.stage import Stage
+
+RATES = {"unloaded": 40, "at 1 000 req/s": 1_000}
+Told = dict[str, Any]
+
+
+async def ask(stage: Stage, pace: Pace) -> Answer:
+    """Both rates for both gateways."""
+    seconds = 4 if pace.quick else 10
+    table = Table(title="Latency in an open loop, ms", title_justify="left")
+    for heading in ("", "p50", "p99", "added p50", "added p99", "generator late p99"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    rows: list[Told] = []
+    figures: dict[str, float] = {}
+    for name, rate in RATES.items():
+        alone, ours = await _both(stage, rate, seconds, max(2, pace.rounds // 2))
+        added = {part: ours[part] - alone[part] for part in ("p50_ms", "p99_ms")}
+        rows.append({"name": name, "rate": rate, "alone": alone, "everything": ours, **added})
+        _show(table, f"Envoy alone, {name}", alone, {})
+        _show(table, f"everything, {name}", ours, added)
+        if name == "unloaded":
+            figures = {f"added_{part}": value for part, value in added.items()}
+        else:
+            figures |= {f"added_{part}_at_1000": value for part, value in added.items()}
+    return Answer("latency", rows, table, figures)
+
+
+async def _both(stage: Stage, rate: int, seconds: float, rounds: int) -> tuple[Told, Told]:
+    targets = (stage.target("alone"), stage.target("everything", "ping-inline"))
+    found: tuple[list[Told], list[Told]] = ([], [])
+    for _ in range(rounds):
+        for target, rounds_of_it in zip(targets, found, strict=True):
+            rounds_of_it.append(await open_loop(target, rate, seconds))
+            await stage.until_settled()
+    return _median(found[0]), _median(found[1])
+
+
+async def open_loop(target: Target, rate: float, seconds: float) -> Told:
+    """One run of :mod:`bench.open_loop`."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.open_loop", target.url, str(rate), str(seconds)),
+        *target.arguments(),
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    told, complaint = await process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(complaint.decode())
+    found: Told = json.loads(told)
+    return found
+
+
+def _median(rounds: list[Told]) -> Told:
+    return {name: statistics.median(round_[name] for round_ in rounds) for name in rounds[0]}
+
+
+def _show(table: Table, name: str, found: Told, added: dict[str, float]) -> None:
+    more = [f"{added[part]:+.2f}" if added else "" for part in ("p50_ms", "p99_ms")]
+    plain = [f"{found[part]:.2f}" for part in ("p50_ms", "p99_ms")]
+    table.add_row(name, *plain, *more, f"{found['generator_late_p99_ms']:.2f}")

@@ -1,0 +1,170 @@
+"""``make bench``: every question of the benchmark in one run, as tables, a plot and a file.
+
+    python -m bench [--quick] [--only QUESTION ...]
+
+About ten minutes in full, two when quick. Everything runs on this machine, the load generator too,
+so the ratios count and not the figures; run it on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench import (
+    q_concurrency,
+    q_keys,
+    q_latency,
+    q_meters,
+    q_others,
+    q_throughput,
+    q_workers,
+)
+from bench.answers import FULL, QUICK, Answer, Pace
+from bench.cost import look
+from bench.load import generator
+from bench.machine import describe
+from bench.plot import draw_in_terminal, draw_picture, series_of
+from bench.stage import Stage, open_stage
+from bench.targets import targets_table
+
+RESULTS = Path(__file__).with_name("results")
+BUSY_LOAD = 0.5
+ON_STAGE: dict[str, Callable[[Stage, Pace], Awaitable[Answer]]] = {
+    "throughput": q_throughput.ask,
+    "meters": q_meters.ask,
+    "concurrency": q_concurrency.ask,
+    "latency": q_latency.ask,
+    "keys": q_keys.ask,
+}
+BY_THEMSELVES: dict[str, Callable[[Path, Pace], Awaitable[Answer]]] = {
+    "workers": q_workers.ask,
+    "settlement": q_others.settlement,
+    "ratelimit": q_others.rate_limit,
+}
+
+
+class Run:
+    """One run: asks, shows and keeps the answers."""
+
+    def __init__(self, console: Console, pace: Pace) -> None:
+        self._console = console
+        self._pace = pace
+        self.answers: list[Answer] = []
+        self.figures: dict[str, float] = {}
+
+    async def ask(self, name: str, asking: Awaitable[Answer]) -> None:
+        """Wait for an answer and show it; a question that fails is told, and the run goes on."""
+        self._console.print(f"[dim]{time.strftime('%H:%M:%S')} {name} ...[/dim]")
+        try:
+            answer = await asking
+        except (RuntimeError, OSError, TimeoutError) as error:
+            self._console.print(f"[red]{name} was not answered: {error}[/red]")
+            return
+        self.answers.append(answer)
+        self.figures |= answer.figures
+        self._console.print(answer.table)
+        for note in answer.notes:
+            self._console.print(f"  {note}")
+
+    async def on_stage(self, home: Path, names: Sequence[str]) -> None:
+        """The questions that share one stage, and how its memory grew meanwhile."""
+        async with open_stage(home) as stage:
+            for line in stage.skipped:
+                self._console.print(f"[yellow]skipped: {line}[/yellow]")
+            before: float | None = None
+            for name in names:
+                if name == "keys":
+                    self._growth(stage, before)
+                await self.ask(name, ON_STAGE[name](stage, self._pace))
+                if before is None:
+                    before = _front_door_bytes(stage)
+
+    def _growth(self, stage: Stage, before: float | None) -> None:
+        """Growth between the first question's end and now, drawn out to a million checks."""
+        rows = [row for answer in self.answers[1:] for row in answer.rows]
+        done = sum(
+            round_["done"]
+            for row in rows
+            if row.get("gateway") == "everything"
+            for round_ in row["rounds"]
+        )
+        if before is None or not done:
+            return
+        grown = _front_door_bytes(stage) / before - 1
+        self.figures["growth_percent"] = max(0.0, grown * 100 * 1e6 / done)
+        self._console.print(f"memory of the front door: {grown:+.2%} over {done:,} checks")
+
+    def told(self, machine: dict[str, Any]) -> dict[str, Any]:
+        """For the file."""
+        questions = {answer.question: list(answer.rows) for answer in self.answers}
+        return {"machine": machine, "figures": self.figures, "questions": questions}
+
+
+def _front_door_bytes(stage: Stage) -> float:
+    pids = {"authz": stage.gateways["everything"].pids["authz"]}
+    return float(look(pids).memory_bytes["authz"])
+
+
+async def run(console: Console, pace: Pace, only: Sequence[str]) -> Run:
+    """Ask all questions, or the named ones."""
+    found = Run(console, pace)
+    wanted = only or (*ON_STAGE, *BY_THEMSELVES)
+    with tempfile.TemporaryDirectory(prefix="bench-") as place:
+        home = Path(place)
+        staged = [name for name in ON_STAGE if name in wanted]
+        if staged:
+            await found.on_stage(home, staged)
+        for name, asking in BY_THEMSELVES.items():
+            if name in wanted:
+                await found.ask(name, asking(home, pace))
+    return found
+
+
+def keep(console: Console, found: Run, machine: dict[str, Any], folder: Path) -> None:
+    """The file, the picture, the plot in the terminal, and the targets."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "bench.json"
+    path.write_text(json.dumps(found.told(machine), indent=1) + "\n")
+    for answer in found.answers:
+        if answer.question == "concurrency":
+            series = series_of(answer.rows)
+            draw_picture(series, folder / "concurrency.png")
+            console.print(draw_in_terminal(series), highlight=False, markup=False)
+    console.print(targets_table(found.figures))
+    console.print(f"written: {path}")
+
+
+def main() -> None:
+    """See the module's text."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two minutes; figures are rough")
+    parser.add_argument("--only", nargs="+", choices=(*ON_STAGE, *BY_THEMSELVES), default=())
+    chosen = parser.parse_args()
+    console, machine = Console(width=140), describe()
+    if generator() != "wrk":
+        console.print(
+            "[yellow]no wrk here (Debian: apt-get install wrk): the load comes from Python"
+            " and takes much of the machine itself, so every figure is lower[/yellow]"
+        )
+    if machine["load_before"] > BUSY_LOAD:
+        console.print(
+            f"[yellow]the machine is busy (load {machine['load_before']}): figures are"
+            " provisional[/yellow]"
+        )
+    pace = QUICK if chosen.quick else FULL
+    found = asyncio.run(run(console, pace, chosen.only))
+    local = chosen.quick or bool(chosen.only)
+    keep(console, found, machine, RESULTS / "local" if local else RESULTS)
+
+
+if __name__ == "__main__":
+    main()
