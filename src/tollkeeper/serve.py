@@ -6,7 +6,6 @@ metrics and health on another.
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import structlog
@@ -20,6 +19,7 @@ from billing.errors import ConfigError
 from extauthz.server import AuthorizationServer
 from ratelimit.service import serve as serve_rules
 from ratelimit.settings_values import LaneSettings, RateLimitSettings, RedisSettings
+from tollkeeper.admin.serving import serve_admin
 from tollkeeper.catalog_watch import CatalogWatch
 from tollkeeper.config import load_config
 from tollkeeper.hosted.serving import host_parts, serve_workers
@@ -28,7 +28,6 @@ from tollkeeper.pages import pages, serve_http
 from tollkeeper.running import run, run_beside, stop_on_signals
 from tollkeeper.settings import Settings, load_settings
 from tollkeeper.wiring.accesslog import Offered, open_back_door
-from tollkeeper.wiring.admin import open_admin
 from tollkeeper.wiring.authz import open_front_door
 
 log = structlog.get_logger("serve")
@@ -83,23 +82,11 @@ async def serve_accesslog(settings: Settings) -> None:
     log.info("stopped")
 
 
-async def serve_admin(settings: Settings) -> None:
+async def serve_management(settings: Settings) -> None:
     """The management API and self-service, with health and metrics on the same address."""
     set_up_logs("admin")
-    stop, registry = stop_on_signals(), new_registry()
-    watch = CatalogWatch(settings, registry, with_credentials=False)
-
-    def keep(catalog: Catalog) -> None:
-        log.info("estimates by new prices", versions=len(catalog.prices.versions))
-
-    async with open_admin(settings, lambda: watch.catalog, registry) as app:
-        log.info("serving", address=str(settings.admin_listen))
-        await run_beside(_wait(stop), (watch.run(keep), serve_http(app, settings.admin_listen)))
+    await serve_admin(settings, stop_on_signals(), new_registry(), settings.gateway_secret_text)
     log.info("stopped")
-
-
-async def _wait(stop: asyncio.Event) -> None:
-    await stop.wait()
 
 
 async def serve_ratelimit(rules: Path, own: RateLimitSettings) -> None:
@@ -132,7 +119,7 @@ def serve(role: str, settings: Settings, worker: int | None = None) -> None:
         case "accesslog":
             run(serve_accesslog(settings))
         case "admin":
-            run(serve_admin(settings))
+            run(serve_management(settings))
         case "ratelimit":
             parts = host_parts(settings.ratelimit_transport)
             if parts is None:

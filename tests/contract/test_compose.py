@@ -11,7 +11,11 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("authz", "ratelimit", "accesslog", "admin")
-SECRET = {"TOLLKEEPER_TICKET_SECRET": "t" * 32, "PATH": "/usr/local/bin:/usr/bin:/bin"}
+SECRET = {
+    "TOLLKEEPER_TICKET_SECRET": "t" * 32,
+    "TOLLKEEPER_GATEWAY_SECRET": "g" * 32,
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+}
 
 
 @pytest.fixture(scope="module")

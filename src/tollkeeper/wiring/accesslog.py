@@ -32,6 +32,8 @@ from tollkeeper.wiring.servers import Servers, open_servers
 
 log = structlog.get_logger("accesslog")
 SPOOL_FOLDER = "spool"
+SPOOL_SEGMENTS = 16
+"""Segments of a full spool, at least: one is read and one written, the others wait."""
 
 
 @dataclass(slots=True)
@@ -57,7 +59,7 @@ class BackDoor:
 def accesslog_settings(settings: Settings) -> AccessLogSettings:
     """The settings of the environment as the back door takes them."""
     return AccessLogSettings(
-        spool=SpoolSettings(max_bytes=settings.spool_max_bytes),
+        spool=_spool_settings(settings.spool_max_bytes),
         settle=SettleSettings(
             batch_entries=settings.settle_batch_entries,
             batch_wait_s=settings.settle_batch_wait_ms / 1000,
@@ -65,6 +67,13 @@ def accesslog_settings(settings: Settings) -> AccessLogSettings:
         expire=ExpireSettings(interval_s=float(settings.expire_interval_s)),
         drain_s=float(settings.drain_deadline_s),
     )
+
+
+def _spool_settings(max_bytes: int) -> SpoolSettings:
+    """A small spool has small segments, because space is given back by the segment."""
+    usual = SpoolSettings()
+    segment_bytes = min(usual.segment_bytes, max_bytes // SPOOL_SEGMENTS)
+    return SpoolSettings(max_bytes=max_bytes, segment_bytes=segment_bytes)
 
 
 def open_office(
