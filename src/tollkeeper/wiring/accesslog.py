@@ -32,6 +32,8 @@ from tollkeeper.wiring.servers import Servers, open_servers
 
 log = structlog.get_logger("accesslog")
 SPOOL_FOLDER = "spool"
+PUBLISH_DEADLINE_S = 2.0
+"""For one call that tells of 256 accounts, on a Redis that is busy; what is late is told again."""
 SPOOL_SEGMENTS = 16
 """Segments of a full spool, at least: one is read and one written, the others wait."""
 
@@ -106,7 +108,7 @@ async def open_back_door(
     settings: Settings, offered: Offered, registry: CollectorRegistry
 ) -> AsyncIterator[BackDoor]:
     """Build the sink; entries that an earlier process left in the spool are settled too."""
-    async with open_servers(settings, str(uuid_utils.uuid7())) as servers:
+    async with open_servers(settings, str(uuid_utils.uuid7()), PUBLISH_DEADLINE_S) as servers:
         desk = open_office(settings, servers, offered, registry)
         spool = open_spool(settings.home / SPOOL_FOLDER, desk)
         sweep = Sweep(
