@@ -6,7 +6,7 @@ that is in force is never changed: a file that changes one is broken in that sen
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import structlog
@@ -16,11 +16,15 @@ from watchfiles import awatch
 from billing.catalog import Catalog
 from billing.errors import ConfigError
 from tollkeeper.config import Config, compile_catalog, load_config, resolve_credentials
+from tollkeeper.pages import Notice
 from tollkeeper.settings import Settings
 
 log = structlog.get_logger("config")
 POLL_MS = 1_000
-"""Where the system tells of no change (network file systems) the file is looked at so often."""
+"""How often the file is looked at where the system tells of no change: network file systems, and
+folders that are swapped by a symbolic link, as Kubernetes does it."""
+
+Fingerprint = tuple[int, int, int] | None
 
 
 class CatalogWatch:
@@ -31,6 +35,7 @@ class CatalogWatch:
     ) -> None:
         self._settings = settings
         self._with_credentials = with_credentials
+        self._seen = fingerprint(settings.config_file)
         self.config, self.catalog = self._read()
         self.problem = ""
         self._reloads = Counter(
@@ -47,15 +52,12 @@ class CatalogWatch:
 
     async def run(self, offer: Callable[[Catalog], None]) -> None:
         """Watch for ever; ``offer`` hears of each catalog that is taken up."""
-        # The folder is watched, because editors replace a file by another of the same name.
-        path = self._settings.config_file.resolve()
-        async for changes in awatch(path.parent, recursive=False, poll_delay_ms=POLL_MS):
-            if any(Path(changed).name == path.name for _, changed in changes):
-                self._reload(offer)
+        async for _ in changes_of(self._settings.config_file, self._seen):
+            self._reload(offer)
 
     async def readiness(self) -> str:
-        """What is wrong with the newest file, or nothing."""
-        return self.problem and f"an older configuration is in force: {self.problem}"
+        """What is wrong with the newest file, or nothing; the older one goes on serving."""
+        return Notice(self.problem and f"an older configuration is in force: {self.problem}")
 
     def _reload(self, offer: Callable[[Catalog], None]) -> None:
         try:
@@ -79,6 +81,26 @@ class CatalogWatch:
         config = load_config(self._settings.config_file, self._settings)
         credentials = resolve_credentials(config) if self._with_credentials else {}
         return config, compile_catalog(config, credentials)
+
+
+async def changes_of(path: Path, seen: Fingerprint) -> AsyncIterator[None]:
+    """Whenever a file is another one than was seen last, for ever."""
+    # The folder is watched, because editors replace a file by another of the same name.
+    watched = awatch(path.parent, recursive=False, rust_timeout=POLL_MS, yield_on_timeout=True)
+    while True:
+        if (found := fingerprint(path)) != seen:
+            seen = found
+            yield
+        await anext(watched)
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """What changes with every change of a file; ``None`` while it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _refuse_changed_prices(old: Catalog, new: Catalog) -> None:

@@ -18,6 +18,14 @@ from tollkeeper.addresses import Address
 
 Check = Callable[[], Awaitable[str]]
 """Says what is wrong, or nothing in an empty text."""
+
+
+class Notice(str):
+    """What a person should know of and no balancer: told by ``/readyz``, which stays at 200."""
+
+    __slots__ = ()
+
+
 CHECK_TIMEOUT_S = 2.0
 
 
@@ -33,7 +41,8 @@ def pages(registry: CollectorRegistry, checks: Mapping[str, Check]) -> Starlette
     async def readyz(_request: Request) -> Response:
         found = await asyncio.gather(*(_ask(check) for check in checks.values()))
         detail = {name: said or "ok" for name, said in zip(checks, found, strict=True)}
-        return JSONResponse(detail, status_code=503 if any(found) else 200)
+        wrong = [said for said in found if said and not isinstance(said, Notice)]
+        return JSONResponse(detail, status_code=503 if wrong else 200)
 
     return Starlette(
         routes=[
