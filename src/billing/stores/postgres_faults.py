@@ -24,6 +24,7 @@ TRY_AGAIN = (
     asyncpg.LockNotAvailableError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InternalServerError,
+    asyncpg.InternalClientError,  # how the client meets a connection that ends under its hands
 )
 """Lost connections, shutdowns, deadlocks, serialization failures, timeouts, a full disk."""
 

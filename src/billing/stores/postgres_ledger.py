@@ -257,12 +257,11 @@ class PostgresLedger:
             )
             batch_id = await append_batch(connection, head, "expiry", transfers, ())
             balances = await post_balances(connection, balance_changes(accounts, transfers))
+            ended: dict[str, list[str]] = {account: [] for account in accounts}
+            for row in overdue:
+                ended[row["account_id"]].append(row["id"])
             publications = tuple(
-                Publication(
-                    account,
-                    *balances[account],
-                    ended=tuple(r["id"] for r in overdue if r["account_id"] == account),
-                )
+                Publication(account, *balances[account], ended=tuple(ended[account]))
                 for account in accounts
             )
             await self._promise(connection, batch_id, publications)

@@ -4,6 +4,7 @@ keep."""
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
@@ -56,10 +57,12 @@ class PostgresTruth:
             ended = await self._pool.fetch(
                 SQL["ended_accounts"], row["account_ids"], row["ended"], timeout=self._deadline_s
             )
+        by_account: dict[str, list[str]] = defaultdict(list)
+        for end in ended:
+            by_account[end["account_id"]].append(end["id"])
         truths = await self.truth(row["account_ids"], now_s)
         return [
-            publication_of(truth, tuple(e["id"] for e in ended if e["account_id"] == account))
-            for account, truth in truths.items()
+            publication_of(truth, tuple(by_account[account])) for account, truth in truths.items()
         ]
 
 

@@ -59,7 +59,12 @@ def upstream_clusters(config: Config) -> list[Rendered]:
 def _sink(where: Address) -> Rendered:
     """Without a healthy sink no stream may be opened: what Envoy then keeps, it does not lose."""
     return _service(ACCESSLOG_CLUSTER, (where,)) | {
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        # Envoy merges changes of health for up to a second by default, and until then its threads
+        # open streams to a sink that is gone, whose entries are lost.
+        "common_lb_config": {
+            "healthy_panic_threshold": {"value": 0},
+            "update_merge_window": "0s",
+        },
         "health_checks": [_health(HEALTH_TIMEOUT_MS)],
     }
 

@@ -33,16 +33,19 @@ class Servers:
 
 
 @asynccontextmanager
-async def open_servers(settings: Settings, worker_id: str) -> AsyncIterator[Servers]:
+async def open_servers(
+    settings: Settings, worker_id: str, redis_deadline_s: float | None = None
+) -> AsyncIterator[Servers]:
     """Connect; raises ``StoreUnavailable`` with what to look at when Postgres does not answer.
 
-    Redis may be away at the start: it is connected to when it is first needed.
+    Redis may be away at the start: it is connected to when it is first needed. Its deadline is that
+    of a check unless another one is given: nobody waits for what is told after settlement.
     """
     name = f"tollkeeper {worker_id}"
     dsn = settings.require_postgres_dsn()
     pool = await _open_pool(settings, dsn, name)
     guard = IdentityGuard()
-    deadline_s = settings.redis_deadline_ms / 1000
+    deadline_s = redis_deadline_s or settings.redis_deadline_ms / 1000
     client = _client(settings, deadline_s, guard)
     probe = _client(settings, max(deadline_s, 0.5), None)
     try:

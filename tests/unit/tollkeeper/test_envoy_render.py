@@ -243,7 +243,10 @@ def test_limits_are_rendered_where_a_route_has_them(more: Config) -> None:
 def test_the_sink_gets_no_entry_that_it_could_lose() -> None:
     """Active health checks, no panic, and room for what waits (the findings of the lab)."""
     sink = clusters(rendered())["tollkeeper_accesslog"]
-    assert sink["common_lb_config"] == {"healthy_panic_threshold": {"value": 0}}
+    assert sink["common_lb_config"] == {
+        "healthy_panic_threshold": {"value": 0},
+        "update_merge_window": "0s",
+    }
     assert sink["health_checks"][0]["interval"] == "0.1s"
     stream, _ = manager(rendered())["access_log"]
     assert stream["typed_config"]["common_config"]["buffer_size_bytes"] == 64 << 20
