@@ -72,7 +72,7 @@ async def gives(answer: httpx.Response, status: int = 200) -> Any:
     return answer.json()
 
 
-async def refuses(answer: httpx.Response, status: int, code: str) -> str:
+async def check_refused(answer: httpx.Response, status: int, code: str) -> str:
     """The message of an answer that refuses in the one shape of errors."""
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]

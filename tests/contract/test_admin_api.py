@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from billing.keys import is_well_formed
-from tests.contract.api_clients import Api, gives, open_api, refuses
+from tests.contract.api_clients import Api, check_refused, gives, open_api
 from tollkeeper.admin.guard import MAX_BODY_BYTES
 
 NOBODY = "0198c0de-0000-7000-8000-00000000dead"
@@ -52,7 +52,7 @@ async def test_topup_moves_money_once_per_reference(admin: httpx.AsyncClient, ac
     url, body = f"/v1/accounts/{acme}/topups", {"amount_usd": "25.00", "reference": "r"}
     first = await gives(await admin.post(url, json=body), 201)
     again = await gives(await admin.post(url, json=body), 201)
-    await refuses(await admin.post(url, json={**body, "amount_usd": "26"}), 409, "conflict")
+    await check_refused(await admin.post(url, json={**body, "amount_usd": "26"}), 409, "conflict")
     balance = await gives(await admin.get("/v1/accounts/acme/balance"))
     assert (first["repeated"], again["repeated"]) == (False, True)
     assert balance == {
@@ -74,7 +74,7 @@ async def test_idempotency_key_repeats_the_first_answer(admin: httpx.AsyncClient
     assert first.json() == again.json()
     assert again.headers["idempotency-replayed"] == "true"
     assert "idempotency-replayed" not in first.headers
-    await refuses(other, 409, "conflict")
+    await check_refused(other, 409, "conflict")
     async with await api.client("admin") as colleague:
         theirs = await colleague.post("/v1/accounts", json={"name": "other"}, headers=headers)
     assert theirs.status_code == 201
@@ -131,7 +131,7 @@ async def test_key_is_rotated_with_an_overlap_and_revoked(
         ("revoked", ["chat"]),
     ]
     assert revoked["revoked_at"] is not None
-    await refuses(await admin.post(f"{url}/{new['id']}/rotate", json={}), 409, "conflict")
+    await check_refused(await admin.post(f"{url}/{new['id']}/rotate", json={}), 409, "conflict")
 
 
 async def test_subscription_is_put(admin: httpx.AsyncClient, acme: str, api: Api) -> None:
@@ -142,7 +142,7 @@ async def test_subscription_is_put(admin: httpx.AsyncClient, acme: str, api: Api
     listed = await gives(await admin.get(f"/v1/accounts/{acme}/subscriptions"))
     assert listed == [state]
     assert (state["rps_override"], state["period_end"]) == (5, "2026-04-01T12:00:00Z")
-    assert "pro" in await refuses(await admin.put(url, json={"plan": "p"}), 404, "not_found")
+    assert "pro" in await check_refused(await admin.put(url, json={"plan": "p"}), 404, "not_found")
 
 
 async def test_roles_bound_what_an_operator_does(api: Api, acme: str) -> None:
@@ -166,7 +166,7 @@ async def test_roles_bound_what_an_operator_does(api: Api, acme: str) -> None:
                 allowed = roles.index(needed) <= roles.index(role)
                 assert (answer.status_code < 300) is allowed, (role, method, url)
                 if not allowed:
-                    await refuses(answer, 403, "forbidden")
+                    await check_refused(answer, 403, "forbidden")
 
 
 async def test_token_that_is_none_or_ended_is_refused(api: Api, admin: httpx.AsyncClient) -> None:
@@ -177,12 +177,12 @@ async def test_token_that_is_none_or_ended_is_refused(api: Api, admin: httpx.Asy
     async with api.bearing(issued["token"]) as ben, api.nobody() as nobody:
         assert (await ben.get("/v1/plans")).status_code == 200
         await gives(await admin.post("/v1/operators/ben/revoke"))
-        await refuses(await ben.get("/v1/plans"), 401, "unauthorized")
+        await check_refused(await ben.get("/v1/plans"), 401, "unauthorized")
         refused = await nobody.get("/v1/plans")
-    await refuses(refused, 401, "unauthorized")
+    await check_refused(refused, 401, "unauthorized")
     assert refused.headers["www-authenticate"] == "Bearer"
     async with api.bearing("tko_" + "x" * 43) as stranger:
-        await refuses(await stranger.get("/v1/plans"), 401, "unauthorized")
+        await check_refused(await stranger.get("/v1/plans"), 401, "unauthorized")
 
 
 async def test_every_change_is_in_the_audit_log(admin: httpx.AsyncClient, acme: str) -> None:
@@ -221,7 +221,9 @@ async def test_absurd_amount_is_refused(
 ) -> None:
     """Nothing, less than nothing, below a nano, beyond the ledger, and what is no decimal text."""
     url = f"/v1/accounts/{acme}/topups"
-    await refuses(await admin.post(url, json={"amount_usd": amount, "reference": "r"}), 422, code)
+    await check_refused(
+        await admin.post(url, json={"amount_usd": amount, "reference": "r"}), 422, code
+    )
     assert (await gives(await admin.get("/v1/accounts/acme/balance")))["posted_nanos"] == 0
 
 
@@ -270,7 +272,7 @@ async def test_strange_names_stay_names(admin: httpx.AsyncClient, name: str) -> 
     if answer.status_code == 201:
         assert (await gives(await admin.get("/v1/accounts")))["rows"][0]["name"] == name
     else:
-        await refuses(answer, 422, "invalid_input")
+        await check_refused(answer, 422, "invalid_input")
 
 
 @pytest.mark.parametrize(
@@ -293,7 +295,7 @@ async def test_bad_body_is_refused(
 ) -> None:
     """Malformed, of another type, huge, empty, of another shape, with unknown fields."""
     answer = await admin.post("/v1/accounts", content=content, headers=headers)
-    await refuses(answer, status, code)
+    await check_refused(answer, status, code)
     assert (await gives(await admin.get("/v1/accounts")))["rows"] == []
 
 
@@ -306,7 +308,7 @@ async def test_body_without_an_end_is_cut_off(admin: httpx.AsyncClient) -> None:
 
     headers = {"content-type": "application/json"}
     answer = await admin.post("/v1/accounts", content=endless(), headers=headers)
-    await refuses(answer, 413, "body_too_large")
+    await check_refused(answer, 413, "body_too_large")
 
 
 async def test_sent_values_are_not_repeated_in_errors(admin: httpx.AsyncClient) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from billing.accounts import Account
 from billing.stores.protocol import QuarantineRow
-from tests.contract.api_clients import Api, gives, open_api, refuses
+from tests.contract.api_clients import Api, check_refused, gives, open_api
 from tests.contract.paid_work import PaidWork
 
 
@@ -81,7 +81,9 @@ async def test_request_is_explained(reader: httpx.AsyncClient, acme: Account) ->
     assert [entry["kind"] for entry in found["entries"]] == ["charge", "cost"]
     assert len(entries) == 5
     other = {"account": "platform"}
-    await refuses(await reader.get(f"/v1/requests/{rows[0]['id']}", params=other), 404, "not_found")
+    await check_refused(
+        await reader.get(f"/v1/requests/{rows[0]['id']}", params=other), 404, "not_found"
+    )
 
 
 async def test_open_reservations_and_quarantine_are_listed(
@@ -150,4 +152,4 @@ async def test_what_cannot_be_priced_says_why(
     reader: httpx.AsyncClient, body: dict[str, object], code: str
 ) -> None:
     """The codes are those of the front door's refusals."""
-    await refuses(await reader.post("/v1/estimate", json=body), 422, code)
+    await check_refused(await reader.post("/v1/estimate", json=body), 422, code)

@@ -110,14 +110,14 @@ WITH_INPUT = [
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
 def test_valid_input_is_answered_as_documented(operation: APIOperation, running: Running) -> None:
     """On things that exist: no 5xx, and no status, type or body beside those of the document."""
-    _ask(operation.as_strategy(path_parameters=running.path_of(operation.path)), running)
+    _check_all(operation.as_strategy(path_parameters=running.path_of(operation.path)), running)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("operation", WITH_INPUT, ids=lambda operation: operation.label)
 def test_broken_input_is_answered_as_documented(operation: APIOperation, running: Running) -> None:
     """Whatever is wrong with it: no 5xx, and nothing beside what the document says."""
-    _ask(operation.as_strategy(generation_mode=GenerationMode.NEGATIVE), running)
+    _check_all(operation.as_strategy(generation_mode=GenerationMode.NEGATIVE), running)
 
 
 def test_document_names_every_operation(running: Running) -> None:
@@ -130,7 +130,7 @@ def test_document_names_every_operation(running: Running) -> None:
     assert "ProblemBody" in document["components"]["schemas"]
 
 
-def _ask(cases: SearchStrategy[Case], running: Running) -> None:
+def _check_all(cases: SearchStrategy[Case], running: Running) -> None:
     @settings(
         max_examples=EXAMPLES,
         derandomize=True,

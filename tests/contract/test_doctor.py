@@ -180,7 +180,7 @@ async def test_waiting_books(patient: Patient, office: Office) -> None:
         await connection.execute("UPDATE unpublished SET created_at = '2020-01-01'")
     findings = await doctor.examine(patient, (doctor.examine_books,))
     assert [(f.verdict, f.seen) for f in findings] == [
-        ("bad", "1 batches that Redis was never told of"),
+        ("bad", "2 batches that Redis was never told of"),
         ("bad", "1 reservations past their end and still pending"),
         ("warn", "never checked"),
     ]

@@ -170,13 +170,13 @@ async def test_late_request_is_explained_with_its_refund(office: Office, work: P
     async with office.desk.view("test") as view:
         after = await reports.explain(view, request.reservation_id)
     assert (before.reservation.state, before.event) == ("expired", None)
-    assert [(entry.kind, entry.amount_nanos) for entry in before.entries] == [("expiry", 100)]
+    assert [(entry.kind, entry.amount_nanos) for entry in before.entries] == [("expiry", 250)]
     assert after.reservation.state == "late"
     assert sorted((entry.kind, entry.amount_nanos) for entry in after.entries) == [
         ("charge", 40),
         ("cost", 20),
-        ("expiry", 100),
-        ("refund", 100),
+        ("expiry", 250),
+        ("refund", 250),
     ]
 
 

@@ -12,10 +12,10 @@ from billing.accounts import Account, NewKey
 from tests.contract.api_clients import (
     GATEWAY_SECRET,
     Api,
+    check_refused,
     example_catalog,
     gives,
     open_api,
-    refuses,
 )
 from tests.contract.desks import ANNA, START
 from tests.contract.paid_work import PaidWork
@@ -101,7 +101,7 @@ async def test_one_of_several_keys_is_named(
         one = await create_key(act, acme.id, NewKey("one"))
         await create_key(act, acme.id, NewKey("two"))
     url = "/account/keys/rotate"
-    assert "key_id" in await refuses(await own.post(url, json={}), 409, "conflict")
+    assert "key_id" in await check_refused(await own.post(url, json={}), 409, "conflict")
     headers = {"idempotency-key": "k"}
     first = await gives(await own.post(url, json={"key_id": one.id}, headers=headers), 201)
     again = await gives(await own.post(url, json={"key_id": one.id}, headers=headers), 201)
@@ -133,11 +133,13 @@ async def test_no_request_names_another_account(
         plain, named = await own.get(path), await own.get(path, params=params)
         assert plain.json() == named.json()
         assert other.id not in named.text
-    await refuses(await own.get(f"/account/requests/{theirs.reservation_id}"), 404, "not_found")
+    await check_refused(
+        await own.get(f"/account/requests/{theirs.reservation_id}"), 404, "not_found"
+    )
     body = {"key_id": their_key.id}
-    await refuses(await own.post("/account/keys/rotate", json=body), 404, "not_found")
+    await check_refused(await own.post("/account/keys/rotate", json=body), 404, "not_found")
     body = {"key_id": their_key.id, "account": other.id}
-    await refuses(await own.post("/account/keys/rotate", json=body), 422, "invalid_request")
+    await check_refused(await own.post("/account/keys/rotate", json=body), 422, "invalid_request")
     for path in (f"/account/{other.id}/usage", f"/account/../v1/accounts/{other.id}"):
         assert (await own.get(path)).status_code in {401, 404}
 
@@ -148,9 +150,9 @@ async def test_nobody_comes_around_the_gateway(api: Api, acme: Account, forged: 
     async with api.nobody() as client:
         headers = {"x-tollkeeper-account": acme.id, "x-tollkeeper-gateway": forged}
         for path in PATHS:
-            await refuses(await client.get(path, headers=headers), 403, "forbidden")
+            await check_refused(await client.get(path, headers=headers), 403, "forbidden")
             bare = {"x-tollkeeper-account": acme.id}
-            await refuses(await client.get(path, headers=bare), 403, "forbidden")
+            await check_refused(await client.get(path, headers=bare), 403, "forbidden")
 
 
 async def test_header_sent_twice_is_believed_in_neither(api: Api, acme: Account) -> None:
@@ -165,17 +167,17 @@ async def test_header_sent_twice_is_believed_in_neither(api: Api, acme: Account)
     ):
         async with api.nobody() as client:
             answer = await client.get("/account/usage", headers=[secret, *named])
-        await refuses(answer, 403, "forbidden")
+        await check_refused(answer, 403, "forbidden")
 
 
 async def test_operators_token_opens_no_account(api: Api, acme: Account) -> None:
     """Self-service is for customers: an operator's token is nothing here, a key nothing there."""
     async with await api.client("admin") as admin:
-        await refuses(await admin.get("/account/usage"), 403, "forbidden")
+        await check_refused(await admin.get("/account/usage"), 403, "forbidden")
     async with api.office.desk.act(ANNA, "test") as act:
         key = await create_key(act, acme.id, NewKey())
     async with api.bearing(key.key) as customer:
-        await refuses(await customer.get("/v1/accounts"), 401, "unauthorized")
+        await check_refused(await customer.get("/v1/accounts"), 401, "unauthorized")
 
 
 async def test_without_a_secret_there_is_no_self_service(api: Api, acme: Account) -> None:
@@ -184,4 +186,4 @@ async def test_without_a_secret_there_is_no_self_service(api: Api, acme: Account
     transport = httpx.ASGITransport(app)
     headers = {"x-tollkeeper-account": acme.id, "x-tollkeeper-gateway": ""}
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
-        await refuses(await client.get("/account/usage", headers=headers), 403, "forbidden")
+        await check_refused(await client.get("/account/usage", headers=headers), 403, "forbidden")

@@ -159,7 +159,7 @@ WHERE t.batch_id > $1
   AND NOT CASE t.kind
       WHEN 'charge' THEN e.reservation_id IS NOT NULL
       WHEN 'cost' THEN e.reservation_id IS NOT NULL
-      WHEN 'expiry' THEN coalesce(r.state IN ('expired', 'late') AND t.amount IN (r.held_nanos, r.quoted_nanos), false)
+      WHEN 'expiry' THEN coalesce(r.state IN ('expired', 'late') AND t.amount = r.quoted_nanos, false)
       WHEN 'refund' THEN coalesce(r.state = 'late' AND x.amount = t.amount, false)
       ELSE coalesce(o.kind = t.kind
            AND o.amount = CASE t.credit_code WHEN 'credits' THEN t.amount ELSE -t.amount END, false)
