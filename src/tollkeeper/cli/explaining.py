@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import typer
 
 from billing.reports import Explanation, UsageEvent
@@ -52,11 +54,18 @@ def _show_event(event: UsageEvent) -> None:
             ("price", f"{usd(event.price_nanos)} USD"),
             ("provider's cost", "nobody knows" if cost is None else f"{usd(cost)} USD"),
             ("review", event.review or "-"),
-            ("usage", ", ".join(f"{name}={value}" for name, value in event.facts.items())),
+            ("usage", _usage(event)),
             ("completed", event.completed_at),
             ("settled", event.settled_at),
         ]
     )
+
+
+def _usage(event: UsageEvent) -> str:
+    """What the entry said was used; an entry that said nothing used nothing that is metered."""
+    used = event.facts.get("usage", event.facts)
+    told = used if isinstance(used, Mapping) else {"usage": used}
+    return ", ".join(f"{name}={value}" for name, value in told.items()) or "-"
 
 
 def _version(found: Explanation) -> str:
