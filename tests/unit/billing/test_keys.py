@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from billing.keys import KEY_CHARS, display_digits, generate_key, hash_key, is_well_formed
 
-FEW = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=25, deadline=None)
 
 
 def key_of(seed: int) -> str:

@@ -22,7 +22,7 @@ from billing.meters.values import Cost, NoUsage, Quote
 from billing.money import MAX_NANOS
 from billing.refusals import Refusal
 
-FEW = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=25, deadline=None)
 BEYOND = NoUsage("the usage costs more than the ledger can hold")
 
 

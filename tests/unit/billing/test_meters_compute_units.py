@@ -22,7 +22,7 @@ METHODS = {"eth_blockNumber": 1_000, "eth_call": 1_500, "eth_getLogs": 2_000, "t
 TARIFF = ComputeUnitTariff(methods=METHODS, nanos_per_cu=1_000)
 BATCH = {"eth_call": 2, "eth_getLogs": 1}
 HALF: Any = 0.5  # what YAML may hold and types would not let through
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=25, deadline=None)
 
 
 def quoted(tariff: ComputeUnitTariff, ask: Ask) -> Quote:

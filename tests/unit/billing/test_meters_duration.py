@@ -22,7 +22,7 @@ TARIFF = DurationTariff()
 RUN = Usage(cpu_ms=1_500, memory_mib=512, duration_ms=3_000)
 PROVIDER = DurationRates(base_nanos=1_000_000, nanos_per_cpu_s=200_000, nanos_per_gb_s=100_000)
 HALF: Any = 0.5  # what YAML may hold and types would not let through
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=25, deadline=None)
 
 
 def quoted(tariff: DurationTariff, **requested: object) -> Quote:

@@ -12,7 +12,7 @@ from billing.meters.values import Ask, Cost, NoUsage, Quote, Usage
 from billing.money import MAX_NANOS, NANOS_PER_CREDIT
 from billing.refusals import Refusal
 
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=25, deadline=None)
 
 
 def test_a_request_costs_what_the_tariff_says() -> None:

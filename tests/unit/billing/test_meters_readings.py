@@ -18,7 +18,7 @@ from billing.meters.readings import (
 )
 from billing.refusals import Refusal
 
-FEW = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=25, deadline=None)
 ANYTHING = (
     st.none()
     | st.booleans()

@@ -20,7 +20,7 @@ TARIFF = ReportedTariff(
 )
 HALF: Any = 0.5  # what YAML may hold and types would not let through
 USAGE = Usage()
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=25, deadline=None)
 
 
 def cost_of(tariff: ReportedTariff, reported: str, usage: Usage = USAGE) -> Cost:

@@ -32,4 +32,4 @@ async def install() -> MemoryInstallation:
 
 def test_money_stays_exact_in_memory() -> None:
     """Whatever happens, in any order, ledger and hot copy are what plain integers say."""
-    check_money(install, settings(max_examples=15, stateful_step_count=60))
+    check_money(install, settings(max_examples=8, stateful_step_count=40))

@@ -18,7 +18,7 @@ from billing.money import (
     parse_usd,
 )
 
-FEW = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=25, deadline=None)
 AMOUNTS = st.integers(-MAX_NANOS, MAX_NANOS)
 
 

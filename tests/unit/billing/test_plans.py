@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from billing.plans import Limits, Period, Plan, next_period_start
 
-FEW = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=25, deadline=None)
 DAYS = st.integers(1, 31)
 
 

@@ -112,7 +112,7 @@ all_facts = st.builds(
 tickets = st.integers(0, MAX_TICKET_CHARS).map(lambda length: "t" * length) | texts
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(
     st.builds(
         Allowed,

@@ -243,7 +243,7 @@ def test_all_or_none_sees_the_same_counter_twice() -> None:
     assert counters.hit(limit, 0, T0_US).before == 3
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(asking.steps)
 def test_the_arithmetic_agrees_with_the_reference_model(steps: list[asking.Step]) -> None:
     """Whatever is asked, in whatever mode and role, the answers are the slow model's."""
