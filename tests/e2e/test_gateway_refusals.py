@@ -97,29 +97,22 @@ async def test_a_body_above_the_bound(
     await books.expect(customer, 1_000 * CREDIT)
 
 
-async def test_a_route_that_was_taken_out(
-    cluster_stage: Stage, cluster_books: Books, cluster_upstream: Upstream
-) -> None:
-    """A route that is gone from the file is refused by every worker at once, while Envoy still has
-    it; put back, it serves as before."""
-    customer = await cluster_stage.customer(100 * CREDIT)
+async def test_a_route_that_was_taken_out(cluster_stage: Stage) -> None:
+    """A route that is gone from the file is refused by the workers, while Envoy still has it; put
+    back, it serves as before."""
+    customer = await cluster_stage.customer(CREDIT)
     path = cluster_stage.stack.settings.config_file
     before, yaml = path.read_text(), YAML()
     config = yaml.load(before)
-    del config["routes"]["ping"]
+    del config["routes"]["self"]
     async with cluster_stage.client(customer) as client:
         try:
             yaml.dump(config, path)
-            refused = await until(client, PING, 403)
+            refused = await until(client, "/self", 403)
         finally:
             path.write_text(before)
-        passed = cluster_upstream.received
-        sent = await passed(PING)
-        await until(client, PING, 200)
+        await until(client, "/self", 200)
     assert refused.json()["error"]["code"] == "unknown_route"
-    answered = await passed(PING)
-    assert answered > sent
-    await cluster_books.expect(customer, 100 * CREDIT, *[PINGED] * answered)
 
 
 async def test_without_authorization_nothing_passes(
