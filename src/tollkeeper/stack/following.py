@@ -1,48 +1,35 @@
-"""A stack's part in a change of ``tollkeeper.yaml``, which its roles take up by themselves."""
+"""A stack's part in a change of ``tollkeeper.yaml``: its roles take the file up by themselves, and
+Envoy's bootstrap is rendered anew."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from billing.errors import TollkeeperError
-from billing.stores.postgres_audit import Actor
+from billing.errors import ConfigError
 from devstack.part import Report
 from tollkeeper.catalog_watch import changes_of, fingerprint
 from tollkeeper.config import load_config
 from tollkeeper.envoy_render import render_bootstrap, to_yaml
-from tollkeeper.operations.catalog import apply_catalog
-from tollkeeper.operations.desk import open_desk
 from tollkeeper.settings import Settings
-
-ACTOR = Actor("tollkeeper up", "cli")
 
 
 async def follow_configuration(
     settings: Settings, envoy_settings: Settings, bootstrap: Path, report: Report
 ) -> None:
-    """Record each new catalog in Postgres, and render Envoy's bootstrap anew, for ever.
+    """Render Envoy's bootstrap whenever the file changes, for ever; ``report`` is told.
 
-    A file that cannot be used changes neither, and ``report`` says why.
+    A file that cannot be used changes nothing.
     """
     path = settings.config_file
     async for _ in changes_of(path, fingerprint(path)):
         try:
-            await take_up(settings, envoy_settings, bootstrap, report)
-        except TollkeeperError as error:
-            report(f"{path.name} is not taken up; write it again: {error}")
-
-
-async def take_up(
-    settings: Settings, envoy_settings: Settings, bootstrap: Path, report: Report
-) -> None:
-    """Do so once; raises ``TollkeeperError``, and may be done again."""
-    config = load_config(settings.config_file, settings)
-    dsn = settings.require_postgres_dsn()
-    async with open_desk(dsn) as desk, desk.act(ACTOR, "apply configuration") as act:
-        await apply_catalog(act, config)
-    report(f"{settings.config_file.name} is taken up")
-    if _write(bootstrap, to_yaml(render_bootstrap(config, envoy_settings))):
-        report(f"Envoy needs the new {bootstrap}: end its process, and it is started again over it")
+            config = load_config(path, settings)
+        except ConfigError as error:
+            report(f"{path.name} is refused, the old one stays in force: {error}")
+            continue
+        report(f"{path.name} is taken up")
+        if _write(bootstrap, to_yaml(render_bootstrap(config, envoy_settings))):
+            report(f"Envoy needs the new {bootstrap}: end its process, and it starts again over it")
 
 
 def _write(path: Path, text: str) -> bool:

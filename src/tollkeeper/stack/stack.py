@@ -18,6 +18,7 @@ from typing import Any, Self
 import httpx
 
 from billing.errors import TollkeeperError
+from billing.stores.postgres_audit import Actor
 from devstack import Envoy, Part, PartFailed, Postgres, Redis, RedisCluster
 from devstack.part import Report, silent
 from tollkeeper.addresses import Address
@@ -27,7 +28,7 @@ from tollkeeper.migrate import migrate
 from tollkeeper.operations.catalog import apply_catalog
 from tollkeeper.operations.desk import open_desk
 from tollkeeper.settings import Settings
-from tollkeeper.stack.following import ACTOR, follow_configuration
+from tollkeeper.stack.following import follow_configuration
 from tollkeeper.stack.plan import EXAMPLE_UPSTREAM, StackOptions, StackPlan, plan_stack
 from tollkeeper.stack.roles import RolePart
 
@@ -37,6 +38,7 @@ RESTART_PAUSE_S = 0.3
 RESTART_TRIES = 5
 """A part may need another one that is being started again as well."""
 STACK_FILE = "stack.json"
+ACTOR = Actor("tollkeeper up", "cli")
 
 
 class Stack:
@@ -249,12 +251,14 @@ class Stack:
             "gateway": self.gateway_url,
             "admin": f"http://{settings.admin_listen}",
             "authz": str(settings.authz_addresses[0]),
+            "authz_workers": [str(address) for address in settings.authz_addresses],
             "ratelimit": str(settings.ratelimit_listen),
             "accesslog": str(settings.accesslog_listen),
             "envoy_admin": f"http://{settings.envoy_admin_listen}",
             "postgres": settings.require_postgres_dsn(),
             "redis": settings.require_redis_url(),
             "upstream": settings.upstream_urls.get(EXAMPLE_UPSTREAM, ""),
+            "upstream_urls": settings.upstream_urls,
             "access_log": str(settings.envoy_access_log_file),
             "metrics": [f"http://{address}/metrics" for address in health],
             "pids": {name: part.pid for name, part in self.parts.items()},
