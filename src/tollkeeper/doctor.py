@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from billing.errors import TollkeeperError
+from billing.errors import ConfigError, TollkeeperError
 from billing.stores.postgres_access import PostgresAccess, open_pool
 from billing.stores.postgres_status import BooksStatus, ServerStatus, books_status, server_status
 from billing.stores.redis_client import connect
@@ -53,6 +53,10 @@ class Patient:
     ready_urls: Sequence[str]
 
 
+class FileUnusable(ConfigError):
+    """``tollkeeper.yaml`` cannot be used, so nothing can be held against it."""
+
+
 Examination = Callable[[Patient], Awaitable[list[Finding]]]
 
 
@@ -67,6 +71,8 @@ async def examine(patient: Patient, examinations: Sequence[Examination]) -> list
         except TimeoutError:
             said = f"did not answer within {DEADLINE_S * 2:g} s"
             findings.append(Finding(part, "bad", said, f"look at the log of {part}"))
+        except FileUnusable as error:
+            findings.append(_file_finding(part, error))
         except TollkeeperError as error:
             findings.append(Finding(part, "bad", str(error), REMEDIES.get(part, "set it right")))
     return findings
@@ -83,7 +89,7 @@ REMEDIES = {
 
 async def examine_configuration(patient: Patient) -> list[Finding]:
     """The file can be read, and tickets can be signed."""
-    config = _config(patient)
+    config = config_of(patient)
     findings = [Finding("configuration", "ok", f"{len(config.routes)} routes in force by the file")]
     if patient.settings.ticket_secret is None:
         remedy = "set TOLLKEEPER_TICKET_SECRET to 32 random bytes, the same for all workers"
@@ -140,7 +146,7 @@ _BOOKS = {
 
 async def examine_prices(patient: Patient) -> list[Finding]:
     """What the file sells is what the database has, and one version is in force."""
-    definitions = definitions_of(_config(patient))
+    definitions = definitions_of(config_of(patient))
     async with _view(patient.settings.require_postgres_dsn()) as view:
         plans = {plan.name: plan.digest for plan in await plans_in_force(view)}
         prices = {price.version: price for price in await price_book(view)}
@@ -184,8 +190,20 @@ async def examine_redis(patient: Patient) -> list[Finding]:
     return findings
 
 
-def _config(patient: Patient) -> Config:
-    return load_config(patient.settings.config_file, patient.settings)
+def config_of(patient: Patient) -> Config:
+    """What the file says; ``FileUnusable`` when it says nothing that can be used."""
+    try:
+        return load_config(patient.settings.config_file, patient.settings)
+    except ConfigError as error:
+        raise FileUnusable("; ".join(str(error).splitlines())) from error
+
+
+def _file_finding(part: str, error: FileUnusable) -> Finding:
+    """A broken file is one finding, and no other part's fault."""
+    if part == "configuration":
+        return Finding(part, "bad", str(error), REMEDIES[part])
+    said = "there is no configuration to compare it with"
+    return Finding(part, "skipped", said, "correct the configuration first")
 
 
 @asynccontextmanager

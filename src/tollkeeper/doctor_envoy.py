@@ -10,8 +10,7 @@ from typing import Any
 import httpx
 
 from billing.errors import Unavailable
-from tollkeeper.config import load_config
-from tollkeeper.doctor import DEADLINE_S, Finding, Patient
+from tollkeeper.doctor import DEADLINE_S, Finding, Patient, config_of
 from tollkeeper.envoy_render import render_bootstrap
 
 _LENGTH = re.compile(r"-?\d+(\.\d+)?s")
@@ -63,8 +62,7 @@ async def _get(client: httpx.AsyncClient, path: str) -> dict[str, Any]:
 
 
 def _rendered_finding(patient: Patient, dump: Mapping[str, Any]) -> Finding:
-    settings = patient.settings
-    wanted = render_bootstrap(load_config(settings.config_file, settings), settings)
+    wanted = render_bootstrap(config_of(patient), patient.settings)
     running = next((c["bootstrap"] for c in dump.get("configs", []) if "bootstrap" in c), None)
     if running is None:
         return Finding("envoy", "warn", "it does not tell its bootstrap", "look at /config_dump")
@@ -113,7 +111,7 @@ def differing(wanted: Any, running: Any, path: str = "bootstrap") -> Iterator[st
     elif isinstance(wanted, list) and isinstance(running, list) and len(wanted) == len(running):
         for number, (one, other) in enumerate(zip(wanted, running, strict=True)):
             yield from differing(one, other, f"{path}[{number}]")
-    elif wanted != running and running != REDACTED:
+    elif running not in (wanted, REDACTED):
         yield path
 
 

@@ -52,6 +52,7 @@ async def _welcome(stack: Stack, customer: Customer) -> Table:
     table = Table(title="Tollkeeper is up; Ctrl-C ends it", show_header=False, title_justify="left")
     for name in ("gateway", "admin", "envoy_admin", "upstream", "postgres", "redis"):
         table.add_row(name, str(described[name]))
+    table.add_row("its API", f"{described['admin']}/docs")
     table.add_row("metrics", "\n".join(described["metrics"]))
     table.add_row("everything", str(stack.home / "stack.json"))
     table.add_row("key to try", customer.key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -43,7 +44,8 @@ def show_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
     rows = [(f.verdict.upper(), f.part, f.seen, f.remedy) for f in findings]
     show_table(("", "part", "seen", "what to do"), rows)
     wrong = sum(finding.verdict == "bad" for finding in findings)
-    typer.echo(f"doctor: {wrong} things are wrong" if wrong else "doctor: all is well")
+    count = "1 thing is" if wrong == 1 else f"{wrong} things are"
+    typer.echo(f"doctor: {count} wrong" if wrong else "doctor: all is well")
 
 
 def _patient(settings: Settings) -> Patient:
@@ -85,10 +87,11 @@ def _as_stack(settings: Settings, stack: Mapping[str, Any]) -> Settings:
         update={
             "gateway_listen": parse_address(_host_port(stack["gateway"])),
             "envoy_admin_listen": parse_address(_host_port(stack["envoy_admin"])),
-            "authz_listen": parse_addresses(stack["authz"]),
+            "authz_listen": parse_addresses(",".join(stack["authz_workers"])),
             "ratelimit_listen": parse_address(stack["ratelimit"]),
             "accesslog_listen": parse_address(stack["accesslog"]),
-            "upstream_urls": {"example": stack["upstream"]} if stack.get("upstream") else {},
+            "envoy_access_log_file": Path(stack["access_log"]),
+            "upstream_urls": stack["upstream_urls"],
         }
     )
 

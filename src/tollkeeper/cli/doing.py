@@ -33,7 +33,9 @@ def settings_here(**overrides: object) -> Settings:
     settings = load_settings(**overrides)
     if settings.postgres_dsn is not None:
         return settings
-    return load_settings(**{**_running_stack(settings), **overrides})
+    found = _running_stack(settings)
+    unset = {name: found[name] for name in found.keys() - settings.model_fields_set}
+    return load_settings(**{**unset, **overrides})
 
 
 def do(what: str, work: Callable[[Act], Awaitable[Answer]]) -> Answer:

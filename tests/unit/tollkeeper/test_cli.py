@@ -172,3 +172,16 @@ def test_variable_wins_over_a_running_stack(
     (tmp_path / "stack.json").write_text("{}")
     monkeypatch.setenv("TOLLKEEPER_POSTGRES_DSN", "postgresql://mine@h:1/d")
     assert settings_here().require_postgres_dsn() == "postgresql://mine@h:1/d"
+
+
+def test_one_variable_wins_and_the_rest_is_the_stacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable counts by itself: the other servers are still those of the stack."""
+    (tmp_path / "stack.json").write_text(
+        '{"postgres": "postgresql://p@h:1/d", "redis": "redis://h:2/0", "access_log": "/log"}'
+    )
+    monkeypatch.setenv("TOLLKEEPER_REDIS_URL", "redis://mine:3/0")
+    settings = settings_here()
+    assert settings.require_redis_url() == "redis://mine:3/0"
+    assert settings.require_postgres_dsn() == "postgresql://p@h:1/d"

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from billing.errors import ConfigError
-from tollkeeper.doctor import Finding, Patient, clock_finding, examine
+from tollkeeper.doctor import (
+    Finding,
+    Patient,
+    clock_finding,
+    examine,
+    examine_configuration,
+    examine_prices,
+)
 from tollkeeper.doctor_envoy import comparable, differing
 from tollkeeper.settings import load_settings
 
@@ -77,3 +84,19 @@ async def test_fault_of_one_part_hides_no_other(tmp_path: Path) -> None:
         ("redis", "ok", "there"),
     ]
     assert "TOLLKEEPER_POSTGRES_DSN" in findings[0].remedy
+
+
+async def test_a_broken_file_is_the_fault_of_no_part(tmp_path: Path) -> None:
+    """The configuration is wrong, in one line; what would be held against it is skipped."""
+    file = tmp_path / "tollkeeper.yaml"
+    file.write_text("routes: 5\n")
+    patient = Patient(load_settings(home=tmp_path, config_file=file), None, ())
+    findings = await examine(patient, (examine_configuration, examine_prices))
+    assert [(f.part, f.verdict) for f in findings] == [
+        ("configuration", "bad"),
+        ("prices", "skipped"),
+    ]
+    assert "tollkeeper.yaml:1: routes" in findings[0].seen
+    assert "\n" not in findings[0].seen
+    assert "envoy validate" in findings[0].remedy
+    assert findings[1].remedy == "correct the configuration first"
