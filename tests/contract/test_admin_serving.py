@@ -9,6 +9,7 @@ from pathlib import Path
 
 import asyncpg
 import httpx
+import pytest
 from prometheus_client import CollectorRegistry
 
 from devstack import free_port
@@ -46,6 +47,14 @@ async def test_changed_price_is_refused_and_the_old_one_stays(
         await _until(lambda: _says(client, "tollkeeper_config_refused 1.0"))
         assert (await client.get("/readyz")).status_code == 200
     assert await _fetch(database, "SELECT digest FROM price_versions") == before
+
+
+async def test_taken_address_is_told(database: str, tmp_path: Path) -> None:
+    """A second API on the same address ends with the address that it could not have."""
+    settings = _settings(database, tmp_path)
+    async with _serving(settings):
+        with pytest.raises(OSError, match=str(settings.admin_listen)):
+            await serve_admin(settings, asyncio.Event(), CollectorRegistry())
 
 
 @asynccontextmanager

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
+import uvicorn
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from billing.catalog import Catalog
 from billing.errors import TollkeeperError
 from billing.stores.postgres_audit import Actor
+from tollkeeper.addresses import Address
 from tollkeeper.admin.app import create_app
 from tollkeeper.admin.callers import AdminDeps
 from tollkeeper.catalog_watch import CatalogWatch
 from tollkeeper.operations.catalog import apply_catalog
 from tollkeeper.operations.desk import Desk, open_desk
-from tollkeeper.pages import serve_http
 from tollkeeper.running import run_beside
 from tollkeeper.settings import Settings
 
@@ -43,12 +47,8 @@ async def serve_admin(
         keeper = CatalogKeeper(desk, watch)
         app = create_app(AdminDeps(desk, lambda: watch.catalog, gateway_secret), registry)
         log.info("serving", address=str(settings.admin_listen))
-        jobs = (
-            watch.run(keeper.offer),
-            keeper.run(),
-            serve_http(app, settings.admin_listen),
-        )
-        await run_beside(_until(stop), jobs)
+        listening = _listen(app, settings.admin_listen, stop, settings.drain_deadline_s)
+        await run_beside(listening, (watch.run(keeper.offer), keeper.run()))
 
 
 class CatalogKeeper:
@@ -89,5 +89,40 @@ class CatalogKeeper:
         return True
 
 
-async def _until(stop: asyncio.Event) -> None:
-    await stop.wait()
+class _Server(uvicorn.Server):
+    """uvicorn inside a role that handles signals itself."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _listen(
+    app: FastAPI, address: Address, stop: asyncio.Event, drain_deadline_s: int
+) -> None:
+    """Serve until told to stop, then finish what is in hand within the deadline."""
+    config = uvicorn.Config(
+        app,
+        host=address.host,
+        port=address.port,
+        uds=address.path or None,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=drain_deadline_s,
+    )
+    server = _Server(config)
+
+    async def end() -> None:
+        await stop.wait()
+        server.should_exit = True
+
+    ending = asyncio.create_task(end())
+    try:
+        await server.serve()
+    except SystemExit as error:
+        raise OSError(f"cannot listen on {address}; is it taken?") from error
+    finally:
+        ending.cancel()
+        await asyncio.wait([ending])
