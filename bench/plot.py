@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,18 +37,21 @@ def draw_picture(series: Series, path: Path) -> None:
 
 
 def draw_in_terminal(series: Series) -> str:
-    """The same as text."""
+    """The same as text: both axes in powers of ten."""
+    return "\n".join((_text_plot(series, 1, "requests a second"), _text_plot(series, 2, "p99, ms")))
+
+
+def _text_plot(series: Series, index: int, title: str) -> str:
     import plotext  # noqa: PLC0415 - as above
 
-    drawn = []
-    for index, title in ((1, "requests a second"), (2, "p99, ms")):
-        plotext.clear_figure()
-        plotext.plotsize(72, 14)
-        plotext.title(f"{title}, by connections")
-        plotext.xscale("log")
-        for name, points in series.items():
-            plotext.plot(
-                [point[0] for point in points], [point[index] for point in points], label=name
-            )
-        drawn.append(plotext.build())
-    return "\n".join(drawn)
+    figure = plotext.figure
+    figure.clear()
+    figure.plot_size(76, 14)
+    for name, points in series.items():
+        connections = [math.log10(point[0]) for point in points]
+        signal = figure.signal(connections, [math.log10(point[index]) for point in points])
+        signal.lines()
+        signal.label(name)
+        figure.draw(signal)
+    figure.title(f"{title} by connections (log10, log10)")
+    return str(figure.build().string(colorless=True))

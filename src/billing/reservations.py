@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from billing.money import MAX_NANOS
+from billing.rate import Rate, RateLeft
 
 State = Literal["pending", "settled", "released", "expired", "late"]
 Event = Literal["billed", "not_billed", "lifetime_over"]
@@ -68,13 +69,15 @@ once) and the refusal that each leads to."""
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """What one request asks of its account: an amount of credits and a share of each budget."""
+    """What one request asks of its account: an amount of credits and a share of each budget, and
+    its turn where the rate is limited in the same step."""
 
     reservation_id: str
     account_id: str
     amount_nanos: int
     expires_s: int
     budgets: tuple[Budget, ...] = ()
+    rate: Rate | None = None
 
     def __post_init__(self) -> None:
         assert 0 <= self.amount_nanos <= MAX_NANOS, self
@@ -123,10 +126,12 @@ class Admitted:
     """The hold stands; ``available_nanos`` is what the account has left besides it.
 
     ``local`` is True when the hot copy was away and the hold was taken from a bounded allowance.
+    ``rate`` is what is left of the rate, where the hold had one and was not made before.
     """
 
     available_nanos: int
     local: bool = False
+    rate: RateLeft | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +140,14 @@ class Short:
 
     ``budget`` is :data:`CREDITS` or a counted budget's name; ``left`` is what could still be had
     of it and ``limit`` its bound (for credits both are in nano-USD, ``limit`` being the amount
-    needed).
+    needed). A rate is named ``rate:PROFILE``, its limit is the burst, and ``wait_us`` is when the
+    next request may come.
     """
 
     budget: str
     left: int
     limit: int
+    wait_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from billing.money import format_credits
+from billing.rate import RATE_KIND, US_PER_S
 from billing.refusals import Refusal, refuse
 from billing.reservations import BUDGET_KINDS, CREDITS, Hold, Short, Undecided
 from extauthz.terms import Terms
@@ -21,6 +22,8 @@ def explain(short: Short | Undecided, hold: Hold, terms: Terms, now_s: float) ->
     if short.budget == CREDITS:
         return _credits(short, hold)
     kind, _, profile = short.budget.partition(":")
+    if kind == RATE_KIND:
+        return _too_fast(short, profile, terms)
     code = BUDGET_KINDS[kind]
     if kind == "flight":
         reason = f"{short.limit} requests to {profile} are under way; no more may run at once"
@@ -50,6 +53,17 @@ def explain(short: Short | Undecided, hold: Hold, terms: Terms, now_s: float) ->
         left_nanos=short.left,
         needed_nanos=needed,
         resets_at_s=resets_s,
+    )
+
+
+def _too_fast(short: Short, profile: str, terms: Terms) -> Refusal:
+    rps = terms.requests_per_second or 0
+    return refuse(
+        "rate_limited",
+        f"{profile} takes {rps} requests a second, and {short.limit} at once",
+        retry_after_s=max(1, -(-short.wait_us // US_PER_S)),
+        limit_per_second=rps,
+        burst=short.limit,
     )
 
 

@@ -12,6 +12,7 @@ from billing.catalog import Catalog, HoldPolicy, Route
 from billing.meters.values import Quote
 from billing.money import format_credits
 from billing.plans import Limits
+from billing.rate import RATE_KIND, US_PER_S, Rate, interval_us
 from billing.refusals import Refusal, refuse
 from billing.reservations import MAX_COUNTED, Budget, Hold
 from billing.subscriptions import Principal, Subscription, judge_subscription
@@ -30,7 +31,8 @@ class Terms:
     """The terms of one key on one route.
 
     They hold for one edition of the catalog, up to ``period_end_s``; of the limits, ``None`` bounds
-    nothing. ``answer`` is for the response: what it says to every request under these terms,
+    nothing. ``inline_interval_us`` is above 0 where the rate is limited together with the hold.
+    ``answer`` is for the response: what it says to every request under these terms,
     written once.
     """
 
@@ -41,6 +43,7 @@ class Terms:
     plan: str = ""
     requests_per_second: int | None = None
     burst: int | None = None
+    inline_interval_us: int = 0
     units_limit: int | None = None
     period_spend_limit_nanos: int | None = None
     day_spend_limit_nanos: int | None = None
@@ -72,6 +75,7 @@ class Terms:
             amount_nanos,
             int(now_s) + self.route.lifetime_s,
             self._budgets(amount_nanos, units, now_s),
+            self._turn(now_s) if self.inline_interval_us else None,
         )
 
     def quoted_units(self, quote: Quote) -> int | None:
@@ -86,6 +90,16 @@ class Terms:
         if kind == "day":
             return day_start_s(now_s) + DAY_S
         return None if kind == "flight" else self.period_end_s
+
+    @property
+    def most_at_once(self) -> int:
+        """The burst of the rate; a second's worth where none is named."""
+        return self.burst or self.requests_per_second or 1
+
+    def _turn(self, now_s: float) -> Rate:
+        name = f"{RATE_KIND}:{self.route.profile}"
+        now_us = int(now_s * US_PER_S)
+        return Rate(name, self.inline_interval_us, self.most_at_once, now_us)
 
     def _budgets(self, amount_nanos: int, units: int, now_s: float) -> tuple[Budget, ...]:
         profile, start_s = self.route.profile, self.period_start_s
@@ -116,14 +130,16 @@ def agree(
     start_s, end_s = current_period(subscription, plan.period, now_s)
     limits = plan.limits_for(route.profile)
     most_nanos = _counted(limits.max_request_nanos)
+    rps = _first(subscription.rps, limits.requests_per_second)
     return Terms(
         edition,
         route,
         principal.account_id,
         principal.key_id,
         plan.name,
-        requests_per_second=_first(subscription.rps, limits.requests_per_second),
+        requests_per_second=rps,
         burst=_first(subscription.burst, limits.burst),
+        inline_interval_us=interval_us(rps) if rps and route.inline_ratelimit else 0,
         units_limit=_counted(_units_limit(subscription, limits)),
         period_spend_limit_nanos=_counted(limits.spend_per_period_nanos),
         day_spend_limit_nanos=_counted(limits.spend_per_day_nanos),

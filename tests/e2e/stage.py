@@ -48,6 +48,7 @@ ROUTES: dict[str, dict[str, Any]] = {
     "strict_chat": CHAT
     | {"match": {"method": "POST", "path": "/strict/chat"}, "stream_usage": "require"},
     "nowhere": PING | {"match": {"method": "GET", "path": "/nowhere"}, "upstream": "nowhere"},
+    "inline_ping": PING | {"match": {"method": "GET", "path": "/inline"}, "ratelimit": "inline"},
     "self": {
         "match": {"method": "GET", "path": "/self"},
         "upstream": "example",

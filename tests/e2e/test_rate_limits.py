@@ -56,6 +56,30 @@ async def test_a_plan_bounds_rate_and_burst(stage: Stage, books: Books, upstream
     await books.expect(customer, 100 * CREDIT, *[PINGED] * 4, released=1)
 
 
+async def test_a_limit_inline_needs_no_call_of_its_own(
+    stage: Stage, books: Books, upstream: Upstream
+) -> None:
+    """The same plan where the limit is taken with the hold: the same answers and headers, no call
+    of the rate-limit service, and a refused request costs nothing."""
+    customer = await stage.customer(100 * CREDIT, plan="paced")
+    sent_before = await upstream.received(PING)
+    async with stage.client(customer) as client:
+        answers = [await client.get("/inline") for _ in range(4)]
+        refused = answers.pop()
+        await asyncio.sleep(int(refused.headers["retry-after"]))
+        after = await client.get("/inline")
+    assert [answer.status_code for answer in (*answers, after)] == [200] * 4
+    assert {answer.headers["x-ratelimit-limit"] for answer in answers} == {"1, 1;w=1"}
+    assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["2", "1", "0"]
+    assert refused.status_code == 429
+    assert refused.headers["x-ratelimit-remaining"] == "0"
+    assert refused.headers["retry-after"] == refused.headers["x-ratelimit-reset"] == "1"
+    told = refused.json()["error"]
+    assert (told["code"], told["limit_per_second"], told["burst"]) == ("rate_limited", 1, 3)
+    assert await upstream.received(PING) == sent_before + 4
+    await books.expect(customer, 100 * CREDIT, *[Paid("inline_ping", CREDIT, 1)] * 4)
+
+
 async def test_without_a_limit_nothing_is_limited(stage: Stage, books: Books) -> None:
     """A plan without a rate passes two hundred requests at once, and no header speaks of limits."""
     customer = await stage.customer(1_000 * CREDIT)

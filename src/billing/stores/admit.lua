@@ -4,11 +4,15 @@
 -- ARGV[1]  epoch of the asker; a copy of an older epoch is no copy
 -- ARGV[2]  token under which the asker may load a copy that is absent
 -- ARGV[3]  milliseconds for which the right to load lasts
--- ARGV[3+i] msgpack: {reservation, amount as text, record, {{name, window, limit, amount}, ...}}
--- returns  per request {1, available} | {0, budget, left, limit} | {2} absent, load it | {3} wait
+-- ARGV[3+i] msgpack: {reservation, amount as text, record, {{name, window, limit, amount}, ...}} and,
+--          where the rate is limited too, {name, interval, burst, now} in microseconds
+-- returns  per request {1, available} | {0, budget, left, limit} | {2} absent, load it | {3} wait;
+--          with a rate {1, available, requests, full after} and, when it is short,
+--          {0, name, 0, burst, wait}
 --
--- Fields of a copy: e epoch, p posted, o overdraft, v version, a available, r:ID record, and for each
--- counted budget w:NAME window, u:NAME used, h:NAME held. Amounts of credits are 64-bit and are only
+-- Fields of a copy: e epoch, p posted, o overdraft, v version, a available, r:ID record, for each
+-- counted budget w:NAME window, u:NAME used, h:NAME held, and for each rate g:NAME the time at which
+-- its burst is whole again (billing/rate.py says how it is counted). Amounts of credits are 64-bit and are only
 -- ever moved by HINCRBY, which is exact; Lua sees but their sign. While a copy is being loaded the
 -- key holds only l, the token.
 
@@ -56,8 +60,20 @@ local function count(budgets, copy, writes)
   end
 end
 
+-- The turn of a request: what is left when it may come, or how long it has to wait.
+local function pace(rate, stored, writes)
+  local name, interval, burst, now = rate[1], rate[2], rate[3], rate[4]
+  local full = math.max(tonumber(stored) or 0, now) + interval
+  local wait = full - burst * interval - now
+  if wait > 0 then return nil, {0, name, '0', string.format('%.0f', burst), wait} end
+  writes[#writes + 1] = 'g:' .. name
+  writes[#writes + 1] = string.format('%.0f', full)
+  return {math.floor(-wait / interval), full - now}
+end
+
 local function admit(key, request)
-  local id, amount, record, budgets = request[1], request[2], request[3], request[4]
+  local id, amount, record, budgets, rate =
+    request[1], request[2], request[3], request[4], request[5]
   local fields = {'e', 'l', 'a', 'r:' .. id}
   for i = 1, #budgets do
     local name = budgets[i][1]
@@ -65,6 +81,7 @@ local function admit(key, request)
     fields[#fields + 1] = 'u:' .. name
     fields[#fields + 1] = 'h:' .. name
   end
+  if rate then fields[#fields + 1] = 'g:' .. rate[1] end
   local copy = redis.call('HMGET', key, unpack(fields))
   local built = tonumber(copy[1])
   if built ~= epoch then
@@ -75,6 +92,11 @@ local function admit(key, request)
   local writes = {'r:' .. id, record}
   local short = count(budgets, copy, writes)
   if short then return short end
+  local turn
+  if rate then
+    turn, short = pace(rate, copy[#fields], writes)
+    if short then return short end
+  end
   local left = copy[3]
   if amount ~= '0' then
     local after = redis.call('HINCRBY', key, 'a', '-' .. amount)
@@ -85,6 +107,7 @@ local function admit(key, request)
     left = exact(key, after)
   end
   redis.call('HSET', key, unpack(writes))
+  if turn then return {1, left, turn[1], turn[2]} end
   return {1, left}
 end
 

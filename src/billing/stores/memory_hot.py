@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from billing.errors import StoreUnavailable
+from billing.rate import RateLeft, take_turn
 from billing.reservations import (
     CREDITS,
     Admitted,
@@ -47,6 +48,7 @@ class _Copy:
     version: int
     held_nanos: int = 0
     windows: dict[str, _Window] = field(default_factory=dict)
+    full_us: dict[str, int] = field(default_factory=dict)
     live: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -63,12 +65,13 @@ class _Copy:
 
     def admit(self, hold: Hold) -> Admitted | Short:
         """Hold once, however often the same reservation is asked for."""
-        if hold.reservation_id not in self.live:
-            short = self._shortage(hold)
-            if short is not None:
-                return short
-            self._hold(hold.reservation_id, hold.record())
-        return Admitted(self.available_nanos)
+        if hold.reservation_id in self.live:
+            return Admitted(self.available_nanos)
+        short = self._shortage(hold)
+        if short is not None:
+            return short
+        self._hold(hold.reservation_id, hold.record())
+        return Admitted(self.available_nanos, rate=self._take_turn(hold))
 
     def apply(self, publication: Publication) -> None:
         """Take newer values; forget the ended, and let usage grow, whatever the version.
@@ -105,9 +108,21 @@ class _Copy:
             left = budget.limit - self._taken(budget)
             if left < budget.amount:
                 return Short(budget.name, left, budget.limit)
+        rate = hold.rate
+        if rate is not None:
+            turn = take_turn(self.full_us.get(rate.name, 0), rate)
+            if turn.wait_us > 0:
+                return Short(rate.name, 0, rate.burst, turn.wait_us)
         if 0 < hold.amount_nanos > self.available_nanos:
             return Short(CREDITS, self.available_nanos, hold.amount_nanos)
         return None
+
+    def _take_turn(self, hold: Hold) -> RateLeft | None:
+        if hold.rate is None:
+            return None
+        turn = take_turn(self.full_us.get(hold.rate.name, 0), hold.rate)
+        self.full_us[hold.rate.name] = turn.full_us
+        return turn.left
 
     def _taken(self, budget: Budget) -> int:
         """What stands against a budget; who asks with an older window is judged by the newer."""

@@ -17,6 +17,7 @@ import msgspec
 from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError
 
+from billing.rate import RateLeft
 from billing.reservations import Admitted, Hold, Publication, Short, Truth, Used
 from billing.stores.protocol import Absent
 from billing.stores.redis_client import RedisClient
@@ -193,7 +194,10 @@ class RedisHotStore:
 
 
 def _request(hold: Hold) -> bytes:
-    return _pack((hold.reservation_id, str(hold.amount_nanos), hold.record(), hold.budgets))
+    amount = str(hold.amount_nanos)
+    if hold.rate is None:
+        return _pack((hold.reservation_id, amount, hold.record(), hold.budgets))
+    return _pack((hold.reservation_id, amount, hold.record(), hold.budgets, hold.rate))
 
 
 def _copy(token: str, truth: Truth) -> bytes:
@@ -225,8 +229,12 @@ def _admission(answer: list[Any], token: str) -> Admitted | Short | Absent:
     match answer:
         case [1, available]:
             return Admitted(int(available))
+        case [1, available, requests, full_after_us]:
+            return Admitted(int(available), rate=RateLeft(requests, full_after_us))
         case [0, budget, left, limit]:
             return Short(budget.decode(), int(left), int(limit))
+        case [0, budget, left, limit, wait_us]:
+            return Short(budget.decode(), int(left), int(limit), wait_us)
         case [code]:
             return Absent(mine=code == 2, token=token)
     raise AssertionError(f"admit.lua answered {answer!r}")
