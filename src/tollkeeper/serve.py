@@ -17,18 +17,21 @@ from prometheus_client.process_collector import ProcessCollector
 from billing.catalog import Catalog
 from billing.errors import ConfigError
 from extauthz.server import AuthorizationServer
+from ratelimit.service import RateLimitTls
 from ratelimit.service import serve as serve_rules
 from ratelimit.settings_values import LaneSettings, RateLimitSettings, RedisSettings
 from tollkeeper.admin.serving import serve_admin
 from tollkeeper.catalog_watch import CatalogWatch
 from tollkeeper.config import load_config
-from tollkeeper.hosted.serving import host_parts, serve_workers
+from tollkeeper.hosted.parts import HostParts
+from tollkeeper.hosted.serving import host_parts, serve_all, serve_workers
 from tollkeeper.logs import set_up_logs
 from tollkeeper.pages import pages, serve_http
 from tollkeeper.running import run, run_beside, stop_on_signals
-from tollkeeper.settings import Settings, load_settings
+from tollkeeper.settings import HostedRole, Settings, load_settings
 from tollkeeper.wiring.accesslog import Offered, open_back_door
 from tollkeeper.wiring.authz import open_front_door
+from tollkeeper.wiring.tls import server_credentials
 
 log = structlog.get_logger("serve")
 
@@ -49,11 +52,13 @@ async def serve_authz(settings: Settings, worker: int = 0) -> None:
     watch = CatalogWatch(settings, registry, with_credentials=True)
     address = settings.authz_addresses[worker]
     async with open_front_door(settings, watch.catalog, registry) as front:
-        server = AuthorizationServer(front.handler, front.limits)
+        credentials = server_credentials(settings.authz_tls)
+        server = AuthorizationServer(front.handler, front.limits, credentials)
         await server.start(str(address))
         log.info("serving", address=str(address))
         metrics = settings.authz_metrics_addresses[worker]
-        page_jobs = serve_http(pages(registry, {"config": watch.readiness}), metrics)
+        shown = pages(registry, {"config": watch.readiness})
+        page_jobs = serve_http(shown, metrics, settings.metrics_tls)
 
         async def until_drained() -> None:
             await stop.wait()
@@ -77,7 +82,7 @@ async def serve_accesslog(settings: Settings) -> None:
         await door.service.start(str(settings.accesslog_listen))
         log.info("serving", address=str(settings.accesslog_listen))
         shown = pages(registry, {"config": watch.readiness})
-        page_jobs = serve_http(shown, settings.accesslog_metrics_listen)
+        page_jobs = serve_http(shown, settings.accesslog_metrics_listen, settings.metrics_tls)
         await run_beside(door.service.serve(stop), (watch.run(offer), door.sweep.run(), page_jobs))
     log.info("stopped")
 
@@ -89,10 +94,21 @@ async def serve_management(settings: Settings) -> None:
     log.info("stopped")
 
 
-async def serve_ratelimit(rules: Path, own: RateLimitSettings) -> None:
+async def serve_ratelimit(
+    rules: Path, own: RateLimitSettings, tls: RateLimitTls | None = None
+) -> None:
     """The rate-limit service; needs nothing else of Tollkeeper."""
     set_up_logs("ratelimit")
-    await serve_rules(own, rules, stop=stop_on_signals(), registry=new_registry())
+    await serve_rules(own, rules, stop=stop_on_signals(), registry=new_registry(), tls=tls)
+
+
+def ratelimit_tls(settings: Settings) -> RateLimitTls:
+    """TLS of the rate-limit service's two listeners."""
+    pages_tls = settings.metrics_tls
+    return RateLimitTls(
+        server_credentials(settings.ratelimit_tls),
+        {} if pages_tls is None else pages_tls.uvicorn_options(),
+    )
 
 
 def ratelimit_settings(settings: Settings) -> RateLimitSettings:
@@ -111,7 +127,7 @@ def serve(role: str, settings: Settings, worker: int | None = None) -> None:
     match role:
         case "authz":
             workers = range(settings.authz_workers) if worker is None else (worker,)
-            parts = host_parts(settings.authz_transport)
+            parts = _host_parts(settings, "authz")
             if parts is None and len(workers) == 1:
                 run(serve_authz(settings, workers[0]))
             else:
@@ -121,14 +137,25 @@ def serve(role: str, settings: Settings, worker: int | None = None) -> None:
         case "admin":
             run(serve_management(settings))
         case "ratelimit":
-            parts = host_parts(settings.ratelimit_transport)
+            parts = _host_parts(settings, "ratelimit")
             if parts is None:
                 config = load_config(settings.config_file, settings)
-                run(serve_ratelimit(config.ratelimit.directory, ratelimit_settings(settings)))
+                rules, tls = config.ratelimit.directory, ratelimit_tls(settings)
+                run(serve_ratelimit(rules, ratelimit_settings(settings), tls))
             else:
                 run(serve_workers(settings, parts, "ratelimit", (0,)))
+        case "all":
+            run(serve_all(settings))
         case _:
-            raise ConfigError(f"no role {role!r}; roles are authz, ratelimit, accesslog and admin")
+            raise ConfigError(f"no role {role!r}; authz, ratelimit, accesslog, admin or all")
+
+
+def _host_parts(settings: Settings, role: HostedRole) -> HostParts | None:
+    """What hosting the role needs; ``None`` where ``grpc.aio`` serves it, as always with TLS."""
+    if not settings.in_clear(role):
+        return None
+    by_role = {"authz": settings.authz_transport, "ratelimit": settings.ratelimit_transport}
+    return host_parts(by_role[role])
 
 
 if __name__ == "__main__":

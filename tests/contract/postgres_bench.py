@@ -1,7 +1,7 @@
 """The ledger in Postgres on a bench: what it wrote is read with statements of the tests' own."""
 
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import cast
 
 import asyncpg
 
@@ -135,8 +135,9 @@ class PostgresLedgerBench:
 
     async def _event_lines(self) -> list[tuple[int, bytes]]:
         rows = await self._pool.fetch(
-            "SELECT batch_id, account_id::text, reservation_id::text, outcome, status, units,"
-            " price_nanos, provider_cost_nanos, price_version, facts, settled_us FROM usage_events"
+            "SELECT batch_id, account_id::text, reservation_id::text, key_id::text, profile, route,"
+            " meter, model, price_version, outcome, status, units, price_nanos,"
+            " provider_cost_nanos, held_nanos, quoted_nanos, review, formula, facts, admitted_us,"
+            " completed_us, settled_us FROM usage_events"
         )
-        columns: list[dict[str, Any]] = [dict(row) for row in rows]
-        return [(column.pop("batch_id"), usage_line(**column)) for column in columns]
+        return [(row["batch_id"], usage_line(tuple(row)[1:])) for row in rows]

@@ -24,8 +24,9 @@ SELECT batch_id, account_id::text, source_id::text, kind, debit_code, credit_cod
 FROM transfers WHERE batch_id BETWEEN $1 AND $2
 
 -- name: events_between
-SELECT batch_id, account_id::text, reservation_id::text, outcome, status, units, price_nanos,
-    provider_cost_nanos, price_version, facts, settled_us
+SELECT batch_id, account_id::text, reservation_id::text, key_id::text, profile, route, meter, model,
+    price_version, outcome, status, units, price_nanos, provider_cost_nanos, held_nanos, quoted_nanos,
+    review, formula, facts, admitted_us, completed_us, settled_us
 FROM usage_events WHERE batch_id BETWEEN $1 AND $2
 
 -- name: broken_stray

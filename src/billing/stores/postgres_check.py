@@ -175,8 +175,8 @@ async def _with_lines(connection: Connection, piece: Sequence[Record]) -> Sequen
         batch_id, *fields = row
         transfers[batch_id].append(Transfer(*fields))
     for row in await connection.fetch(SQL["events_between"], *bounds):
-        columns = dict(row)
-        events[columns.pop("batch_id")].append(usage_line(**columns))
+        batch_id, *values = row
+        events[batch_id].append(usage_line(values))
     return [
         BatchLines(
             row["id"],

@@ -8,8 +8,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
+import msgspec
+
 from billing.ledger import PLATFORM, LedgerCode, Settlement, Transfer, make_transfer
 from billing.reservations import State, Used
+
+EVENT_COLUMNS = 20
+_canonical = msgspec.json.Encoder().encode
 
 
 class SettledRow(NamedTuple):
@@ -57,33 +62,34 @@ def reservation_columns(settlements: Sequence[Settlement]) -> tuple[list[object]
 
 def event_columns(events: Sequence[SettledRow]) -> tuple[list[object], ...]:
     """Columns of the statement ``insert_usage``."""
-    rows = [
-        (
-            s.account_id,
-            s.reservation_id,
-            s.key_id,
-            s.profile,
-            s.route,
-            s.meter,
-            s.model,
-            s.price_version,
-            s.outcome,
-            row.status,
-            s.units,
-            s.price_nanos,
-            s.provider_cost_nanos,
-            s.held_nanos,
-            s.quoted_nanos,
-            s.review,
-            s.formula,
-            s.facts,
-            s.admitted_us,
-            s.completed_us,
-        )
-        for row in events
-        for s in (row.settlement,)
-    ]
-    return _columns(rows, 20)
+    return _columns([_event_values(row) for row in events], EVENT_COLUMNS)
+
+
+def _event_values(row: SettledRow) -> tuple[object, ...]:
+    """A usage event, column by column, without the time of its settlement."""
+    s = row.settlement
+    return (
+        s.account_id,
+        s.reservation_id,
+        s.key_id,
+        s.profile,
+        s.route,
+        s.meter,
+        s.model,
+        s.price_version,
+        s.outcome,
+        row.status,
+        s.units,
+        s.price_nanos,
+        s.provider_cost_nanos,
+        s.held_nanos,
+        s.quoted_nanos,
+        s.review,
+        s.formula,
+        s.facts,
+        s.admitted_us,
+        s.completed_us,
+    )
 
 
 def _columns(rows: Sequence[tuple[object, ...]], width: int) -> tuple[list[object], ...]:
@@ -92,40 +98,17 @@ def _columns(rows: Sequence[tuple[object, ...]], width: int) -> tuple[list[objec
     return tuple(map(list, zip(*rows, strict=True)))
 
 
-def usage_line(
-    *,
-    account_id: str,
-    reservation_id: str,
-    outcome: str,
-    status: str,
-    units: int,
-    price_nanos: int,
-    provider_cost_nanos: int | None,
-    price_version: str,
-    facts: str,
-    settled_us: int,
-) -> bytes:
-    """The canonical text of a usage event that the hash chain covers."""
-    cost = "" if provider_cost_nanos is None else provider_cost_nanos
-    parts = (account_id, reservation_id, outcome, status, units, price_nanos, cost, price_version)
-    return "\t".join(str(part) for part in (*parts, facts, settled_us)).encode()
+def usage_line(values: Sequence[object]) -> bytes:
+    """The canonical text of a usage event that the hash chain covers: all its columns, as JSON.
+
+    Texts, integers and nulls in the order of ``insert_usage``, the time of settlement last.
+    """
+    return _canonical(values)
 
 
 def event_line(row: SettledRow, now_us: int) -> bytes:
     """:func:`usage_line` of a row that is being settled."""
-    s = row.settlement
-    return usage_line(
-        account_id=s.account_id,
-        reservation_id=s.reservation_id,
-        outcome=s.outcome,
-        status=row.status,
-        units=s.units,
-        price_nanos=s.price_nanos,
-        provider_cost_nanos=s.provider_cost_nanos,
-        price_version=s.price_version,
-        facts=s.facts,
-        settled_us=now_us,
-    )
+    return usage_line((*_event_values(row), now_us))
 
 
 def make_transfers(

@@ -1,4 +1,4 @@
-"""One ``grpc.aio`` worker as a child of its supervisor, where there are several."""
+"""One role in Python alone, as a child of its supervisor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from billing.errors import TollkeeperError
 from tollkeeper.addresses import Address
 from tollkeeper.hosted.child import CLOSE_S, START_S, tie_to_parent
-from tollkeeper.settings import HostedRole
 
 POLL_S = 0.05
 
@@ -18,9 +17,7 @@ POLL_S = 0.05
 class GrpcWorker:
     """``python -m tollkeeper.serve ROLE WORKER``; it drains by itself on SIGTERM."""
 
-    def __init__(
-        self, role: HostedRole, worker: int, address: Address, env: Mapping[str, str]
-    ) -> None:
+    def __init__(self, role: str, worker: int, address: Address, env: Mapping[str, str]) -> None:
         self.name = f"{role} {worker}"
         self._argv = (sys.executable, "-m", "tollkeeper.serve", role, str(worker))
         self._address = address

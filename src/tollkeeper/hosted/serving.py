@@ -51,6 +51,21 @@ async def serve_workers(
     await supervise(crew, stop, float(settings.drain_deadline_s))
 
 
+async def serve_all(settings: Settings) -> None:
+    """Serve every role, each a process of its own, until a signal; one that dies is replaced."""
+    set_up_logs("supervisor")
+    stop = stop_on_signals()
+    authz, rates = host_parts(settings.authz_transport), host_parts(settings.ratelimit_transport)
+    env = worker_environment(settings)
+    crew = [
+        *(_worker(settings, authz, "authz", w) for w in range(settings.authz_workers)),
+        _worker(settings, rates, "ratelimit", 0),
+        GrpcWorker("accesslog", 0, settings.accesslog_listen, env),
+        GrpcWorker("admin", 0, settings.admin_listen, env),
+    ]
+    await supervise(crew, stop, float(settings.drain_deadline_s))
+
+
 def _worker(
     settings: Settings, parts: HostParts | None, role: HostedRole, worker: int
 ) -> WorkerProcess:
