@@ -63,6 +63,9 @@ class Line(msgspec.Struct, gc=False):
 
 _DECODER = msgspec.json.Decoder(Line)
 
+LINE_START = b'{"access_log_type":'
+"""How Envoy begins each line: it sorts the keys, and this is the first."""
+
 
 def read_line(line: bytes, usage_headers: Mapping[str, str]) -> Entry | None:
     """Read one line; ``None`` for an entry that is not ours to settle.

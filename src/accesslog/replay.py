@@ -15,7 +15,7 @@ from typing import NamedTuple
 from accesslog.bookmarks import START, Bookmark, Bookmarks, digest
 from accesslog.judge import Judge
 from accesslog.logfile import BrokenFile, Line, LogFile
-from accesslog.logline import NoEntry, read_line
+from accesslog.logline import LINE_START, NoEntry, read_line
 from accesslog.settings import ReplaySettings
 from accesslog.settle import Settler, Tally
 from accesslog.values import Entry
@@ -178,6 +178,7 @@ class _FileReplay:
             except NoEntry as error:
                 if line.ended or not line.text.startswith(b"{"):
                     self._note_bad(line.number, str(error))
+                    entry = self._read_behind(line)
                 # else Envoy may be in the middle of writing it
         if line.ended:
             size_bytes = line.end - self._place.offset
@@ -186,6 +187,18 @@ class _FileReplay:
             self._place = Bookmark(line.end, line.number + 1, size_bytes, known, name)
         self.file.entries += entry is not None
         return entry
+
+    def _read_behind(self, line: Line) -> Entry | None:
+        """The entry behind half of another: Envoy was killed in mid-write, and the next one wrote
+        on in the same line."""
+        assert line.text is not None, "a line that was read"
+        start = line.text.rfind(LINE_START)
+        if start <= 0:
+            return None
+        try:
+            return read_line(line.text[start:], self._usage_headers)
+        except NoEntry:
+            return None  # the line was noted as bad already
 
     def _note_bad(self, number: int, reason: str) -> None:
         self.file.bad += 1

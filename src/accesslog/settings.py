@@ -76,9 +76,10 @@ class SettleSettings:
     longer. ``batch_wait_s``: how long a batch waits for more entries (50 ms: less than the second
     within which credits should be back). ``first_backoff_s`` and ``max_backoff_s`` bound the wait
     before the next try while Postgres is away: one second at most, so that settlement follows its
-    return at once, and one connection a second does not hinder its start. ``patience_tries``: how often a batch that fails as a whole, for no reason of
-    the store's, is tried before its entries are put aside. ``systemic_entries``: when so many
-    entries fail one by one and none succeeds, the fault is not in the entries, so they are kept.
+    return at once, and one connection a second does not hinder its start. ``patience_tries``: how
+    often a batch that fails as a whole, for no reason of the store's, is tried before its entries
+    are put aside. ``systemic_entries``: when so many entries fail one by one and none succeeds, the
+    fault is not in the entries, so they are kept.
     """
 
     batch_entries: int = 2_000

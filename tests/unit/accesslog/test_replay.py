@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import os
 from pathlib import Path
 
@@ -142,6 +143,23 @@ async def test_garbage_between_lines_is_named_by_line(tmp_path: Path) -> None:
     assert isinstance(first, BadLine)
     assert (first.number, second.number) == (2, 5)
     assert "longer than" in second.reason
+
+
+async def test_an_entry_behind_half_a_line_settles(tmp_path: Path) -> None:
+    """Envoy was killed in mid-write and the next one wrote on in that line: the half is told, the
+    whole one behind it is settled."""
+    door = await open_door()
+    _, text = await logged(door, 3)
+    lines = [
+        json.dumps(json.loads(line), sort_keys=True, separators=(",", ":")).encode()
+        for line in text.splitlines()
+    ]
+    half = lines[1][: len(lines[1]) // 2]
+    path = tmp_path / "access.log"
+    path.write_bytes(lines[0] + b"\n" + half + lines[2] + b"\n")
+    report = await replay(door, path)
+    assert (report.files[0].bad, report.files[0].tally.settled) == (1, 2)
+    assert [bad.number for bad in report.bad_lines] == [2]
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
