@@ -18,6 +18,7 @@ LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-in
 	--no-emit-find-links --universal --python-version 3.11
 PROTOS := $(wildcard proto/envoyapi/*.proto)
 TESTS ?= tests
+SECONDS ?= 120
 
 .PHONY: help setup demo up test lint format bench bench-peers chaos lock proto clean
 
@@ -53,8 +54,8 @@ up: setup ## the same stack in the foreground, until Ctrl-C
 test: setup $(XDS_STAMP) ## every test; choose some with TESTS="tests/unit"
 	@$(BIN)/python -m pytest $(TESTS)
 
-chaos: setup ## only the tests that kill, flush and restart parts
-	@$(BIN)/python -m pytest tests/chaos
+chaos: setup ## parts killed, flushed, stopped, then exact books; SECONDS=600 SEED=7
+	@$(BIN)/python -m tests.chaos.run --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 lint: setup ## formatter, linter, type checker, import rules
 	@$(BIN)/ruff format --check .

@@ -33,6 +33,8 @@ LIFETIME_S = 6
 """Of every reservation: so short that delayed entries come late and lost ones expire in a run."""
 REQUEST_TIMEOUT_S = 5
 ACTOR = Actor("chaos", "cli")
+SETTINGS = {"expire_interval_s": "1", "redis_deadline_ms": "300", "reserve_deadline_ms": "1500"}
+"""Deadlines nearer to those of production than a stack's own, which are for slow machines."""
 
 LLM = {"upstream": "example", "profile": "llm"}
 ROUTES: dict[str, dict[str, Any]] = {
@@ -165,7 +167,7 @@ async def open_arena(
 ) -> AsyncIterator[Arena]:
     """Start everything; parts that die are started again until the block ends."""
     base = load_settings(home=folder / "home", config_file=write_configuration(folder, lifetime_s))
-    given = {"expire_interval_s": "1", **(settings or {})}
+    given = {**SETTINGS, **(settings or {})}
     options = StackOptions(authz_workers=workers, settings=tuple(given.items()))
     stack = ChaosStack(base, options, random.Random(f"{seed}/entries"))
     await stack.proxy.start()

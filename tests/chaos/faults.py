@@ -16,6 +16,7 @@ from contextlib import suppress
 from types import MappingProxyType
 
 import asyncpg
+import psutil
 
 from billing.stores.redis_hot import account_key
 from devstack import Part
@@ -30,8 +31,16 @@ DUMP = "dump.rdb"
 
 
 def _send(part: Part, number: int) -> None:
+    """A signal to the whole part: some are several processes, in one group."""
     with suppress(ProcessLookupError):
-        os.kill(part.pid, number)
+        os.killpg(part.pid, number)
+
+
+def _send_to_one(part: Part, number: int, dice: random.Random) -> None:
+    """A signal to one of its processes: the others have to notice."""
+    with suppress(ProcessLookupError, psutil.NoSuchProcess):
+        first = psutil.Process(part.pid)
+        os.kill(dice.choice([first, *first.children(recursive=True)]).pid, number)
 
 
 async def _running(arena: Arena, name: str) -> Part:
@@ -68,6 +77,11 @@ async def sink_stopped(arena: Arena, dice: random.Random) -> None:
 async def worker_killed(arena: Arena, dice: random.Random) -> None:
     """One worker of the front door dies with what it has not journaled."""
     _send(await _running(arena, _worker(arena, dice)), signal.SIGKILL)
+
+
+async def worker_halved(arena: Arena, dice: random.Random) -> None:
+    """One process of a worker of the front door dies, and the rest of it is still there."""
+    _send_to_one(await _running(arena, _worker(arena, dice)), signal.SIGKILL, dice)
 
 
 async def worker_stopped(arena: Arena, dice: random.Random) -> None:
@@ -195,6 +209,7 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "sink_killed": sink_killed,
         "sink_stopped": sink_stopped,
         "worker_killed": worker_killed,
+        "worker_halved": worker_halved,
         "worker_stopped": worker_stopped,
         "worker_stopped_over_flush": worker_stopped_over_flush,
         "envoy_killed": envoy_killed,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -76,11 +77,13 @@ class Payer:
 
 @dataclass
 class Witness:
-    """What was seen from outside: payers by account, what they were told, when Envoy was killed."""
+    """What was seen from outside: payers by account, what they were told, when Envoy was killed,
+    and which entries a test gave to quarantine on purpose, by reason."""
 
     payers: dict[str, Payer] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
     envoy_kills_s: list[float] = field(default_factory=list)
+    quarantined: Counter[str] = field(default_factory=Counter)
 
 
 async def ask(client: httpx.AsyncClient, payer: Payer, kind: str, delay_ms: int = 0) -> Answer:

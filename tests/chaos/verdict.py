@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections import Counter, defaultdict
@@ -69,7 +70,7 @@ async def replay(arena: Arena, *paths: Path) -> dict[str, Any]:
     files = paths or (arena.stack.settings.envoy_access_log_file,)
     process = await asyncio.create_subprocess_exec(
         *(str(program), "replay", *map(str, files), "--json"),
-        env={"PATH": "/usr/bin:/bin", **arena.stack.plan.env},
+        env={**os.environ, **arena.stack.plan.env},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -158,8 +159,9 @@ def differences(seen: Witness, books: Books) -> Iterator[str]:
         yield from _balance(payer, books)
         if set(payer.kinds) == {"ping"}:
             yield from _never_overspent(payer, books)
-    if books.quarantine:
-        yield f"quarantine: {Counter(row['reason'] for row in books.quarantine)}"
+    kept = Counter(row["reason"] for row in books.quarantine)
+    if kept != seen.quarantined:
+        yield f"quarantine: {dict(kept)}, expected {dict(seen.quarantined)}"
     told = {a.request_id for a in seen.answers if a.status == httpx.codes.OK}
     for ident in told - books.events.keys() - books.lost.keys():
         yield f"a client was answered, the upstream and the ledger do not know it: {ident}"
