@@ -15,7 +15,7 @@ from accesslog.metrics import AccessLogMetrics
 from accesslog.notices import Notices
 from accesslog.publish import Publisher
 from accesslog.pump import Pump
-from accesslog.server import AccessLogServer
+from accesslog.server import AccessLogServer, ServerCredentials
 from accesslog.service import AccessLogService, Parts
 from accesslog.settings import AccessLogSettings
 from accesslog.settle import Settler
@@ -93,7 +93,9 @@ def open_spool(directory: Path, desk: Desk) -> Spool:
     return spool
 
 
-def build_service(desk: Desk, spool: Spool) -> AccessLogService:
+def build_service(
+    desk: Desk, spool: Spool, credentials: ServerCredentials | None = None
+) -> AccessLogService:
     """The whole back door over an open spool, which it closes when it ends."""
     around, settings = desk.around, desk.settings
     intake = Intake(
@@ -115,7 +117,7 @@ def build_service(desk: Desk, spool: Spool) -> AccessLogService:
     )
     parts = Parts(
         spool,
-        AccessLogServer(intake, settings.server, around.metrics, desk.notices),
+        AccessLogServer(intake, settings.server, around.metrics, desk.notices, credentials),
         Pump(spool, desk.judge, desk.settler, settings.settle, around.now_s),
         desk.publisher,
         expirer,

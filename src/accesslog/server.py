@@ -22,6 +22,7 @@ from accesslog.settings import ServerSettings
 from envoyapi.accesslog_v3_pb2 import DESCRIPTOR, StreamAccessLogsResponse
 
 SERVICE = DESCRIPTOR.services_by_name["AccessLogService"].full_name
+ServerCredentials = grpc.ServerCredentials
 Context = grpc.aio.ServicerContext[bytes, bytes]
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

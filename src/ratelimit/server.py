@@ -15,14 +15,21 @@ from ratelimit.handler import Handler
 from ratelimit.settings_values import RateLimitSettings
 
 SERVICE = str(ratelimit_v3_pb2.DESCRIPTOR.services_by_name["RateLimitService"].full_name)
+ServerCredentials = grpc.ServerCredentials
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class GrpcServer:
-    """Listens on one address, answers until told to stop."""
+    """Listens on one address, answers until told to stop; in clear without ``credentials``."""
 
-    def __init__(self, handler: Handler, settings: RateLimitSettings) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        settings: RateLimitSettings,
+        credentials: ServerCredentials | None = None,
+    ) -> None:
         self._handler = handler
+        self._credentials = credentials
         self._settings = settings
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
@@ -49,7 +56,10 @@ class GrpcServer:
         """Listen and answer; returns the port (0 for a Unix socket). Raises OSError."""
         address = self._settings.listen
         try:
-            port = self._server.add_insecure_port(address)
+            if self._credentials is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, self._credentials)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}: {error}") from error
         await self._server.start()

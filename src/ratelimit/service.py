@@ -6,10 +6,11 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -22,7 +23,7 @@ from ratelimit.limiter import Limiter
 from ratelimit.metrics import Metrics
 from ratelimit.reload import RuleWatch
 from ratelimit.response import ResponseShape
-from ratelimit.server import GrpcServer
+from ratelimit.server import GrpcServer, ServerCredentials
 from ratelimit.settings_values import RateLimitSettings
 from ratelimit.stores.memory import MemoryStore
 from ratelimit.stores.opening import open_store
@@ -35,6 +36,13 @@ class Listening(NamedTuple):
 
     grpc_port: int
     http_port: int
+
+
+class RateLimitTls(NamedTuple):
+    """TLS of the gRPC port (credentials) and of the pages (uvicorn's options); in clear without."""
+
+    credentials: ServerCredentials | None = None
+    http_options: Mapping[str, Any] = MappingProxyType({})
 
 
 class Service:
@@ -105,6 +113,7 @@ async def serve(
     registry: CollectorRegistry | None = None,
     listening: Callable[[Listening], None] | None = None,
     clock_us: Callable[[], int] | None = None,
+    tls: RateLimitTls | None = None,
 ) -> None:
     """Answer requests until ``stop`` is set, then finish what is under way.
 
@@ -117,7 +126,7 @@ async def serve(
     registry.register(service.metrics)
     try:
         await service.start()
-        await _run(service, registry, stop, listening)
+        await _run(service, registry, stop, listening, tls or RateLimitTls())
     finally:
         registry.unregister(service.metrics)
         await service.close()
@@ -128,12 +137,13 @@ async def _run(
     registry: CollectorRegistry,
     stop: asyncio.Event,
     listening: Callable[[Listening], None] | None,
+    tls: RateLimitTls,
 ) -> None:
     settings = service.settings
-    grpc_server = GrpcServer(service.handler, settings)
+    grpc_server = GrpcServer(service.handler, settings, tls.credentials)
     pages = Pages(service.handler, service.facts(), registry, settings.request_size_max_bytes)
     async with asyncio.TaskGroup() as parts:
-        http = _HttpServer(pages, settings) if settings.http_listen else None
+        http = _HttpServer(pages, settings, tls.http_options) if settings.http_listen else None
         if http is not None:
             parts.create_task(http.run())
         watching = parts.create_task(service.rules.run())
@@ -155,7 +165,9 @@ class _HttpServer:
     """uvicorn on a socket of our own, so that its port is known, and without its signal handlers,
     since signals belong to whoever started us."""
 
-    def __init__(self, pages: Pages, settings: RateLimitSettings) -> None:
+    def __init__(
+        self, pages: Pages, settings: RateLimitSettings, tls_options: Mapping[str, Any]
+    ) -> None:
         self._socket = _bound(settings.http_listen)
         self.port = int(self._socket.getsockname()[1])
         config = uvicorn.Config(
@@ -165,6 +177,7 @@ class _HttpServer:
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=max(1, int(settings.drain_deadline_s)),
+            **tls_options,
         )
         self._server = _NoSignals(config)
 

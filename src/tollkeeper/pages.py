@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from tollkeeper.addresses import Address
+from tollkeeper.tls_files import ListenerTls
 
 Check = Callable[[], Awaitable[str]]
 """Says what is wrong, or nothing in an empty text."""
@@ -69,8 +70,9 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve_http(app: Starlette, address: Address) -> None:
+async def serve_http(app: Starlette, address: Address, tls: ListenerTls | None = None) -> None:
     """Serve until cancelled; raises ``OSError`` when the address cannot be had."""
+    encryption = {} if tls is None else tls.uvicorn_options()
     config = uvicorn.Config(
         app,
         host=address.host,
@@ -79,8 +81,13 @@ async def serve_http(app: Starlette, address: Address) -> None:
         log_config=None,
         access_log=False,
         lifespan="off",
+        **encryption,
     )
+    server = _Server(config)
     try:
-        await _Server(config).serve()
+        await server.serve()
     except SystemExit as error:
         raise OSError(f"cannot listen on {address}; is it taken?") from error
+    finally:
+        for listening in getattr(server, "servers", ()):  # none before it listens
+            listening.close()

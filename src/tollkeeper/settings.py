@@ -21,6 +21,7 @@ from billing.ticket import MIN_SECRET_BYTES
 from tollkeeper.addresses import Address, for_workers
 from tollkeeper.secret_files import fill_from_files, read_secret_file
 from tollkeeper.setting_types import Listen, ListenRow, PostgresDsn, RedisUrl
+from tollkeeper.tls_files import TlsSettings
 
 ENV_PREFIX = "TOLLKEEPER_"
 HOSTED_PREFIX = "TOLLKEEPER_HOSTED_"
@@ -36,7 +37,7 @@ _SECRETS = (
 )
 
 
-class Settings(BaseSettings):
+class Settings(TlsSettings, BaseSettings):
     """What differs between two installations of the same ``tollkeeper.yaml``."""
 
     model_config = SettingsConfigDict(

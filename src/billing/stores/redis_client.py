@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError  # noqa: A004 - Redis's own: its pool cleans up
 
 CLUSTER_SCHEME = "redis+cluster://"
+TLS_CLUSTER_SCHEME = "rediss+cluster://"
 
 RedisClient = Redis | RedisCluster
 
@@ -62,8 +63,8 @@ def connect(
         "socket_connect_timeout": deadline_s,
         "max_connections": max_connections,
     }
-    if url.startswith(CLUSTER_SCHEME):
-        return RedisCluster.from_url(url.replace(CLUSTER_SCHEME, "redis://", 1), **options)
+    if url.startswith((CLUSTER_SCHEME, TLS_CLUSTER_SCHEME)):
+        return RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
     if guard is not None:
         options["redis_connect_func"] = guard.on_connect
     return Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)

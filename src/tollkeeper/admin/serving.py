@@ -19,7 +19,6 @@ from prometheus_client import CollectorRegistry
 from billing.catalog import Catalog
 from billing.errors import TollkeeperError
 from billing.stores.postgres_audit import Actor
-from tollkeeper.addresses import Address
 from tollkeeper.admin.app import create_app
 from tollkeeper.admin.callers import AdminDeps
 from tollkeeper.catalog_watch import CatalogWatch
@@ -47,7 +46,7 @@ async def serve_admin(
         keeper = CatalogKeeper(desk, watch)
         app = create_app(AdminDeps(desk, lambda: watch.catalog, gateway_secret), registry)
         log.info("serving", address=str(settings.admin_listen))
-        listening = _listen(app, settings.admin_listen, stop, settings.drain_deadline_s)
+        listening = _listen(app, settings, stop)
         await run_beside(listening, (watch.run(keeper.offer), keeper.run()))
 
 
@@ -97,10 +96,10 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _listen(
-    app: FastAPI, address: Address, stop: asyncio.Event, drain_deadline_s: int
-) -> None:
+async def _listen(app: FastAPI, settings: Settings, stop: asyncio.Event) -> None:
     """Serve until told to stop, then finish what is in hand within the deadline."""
+    address, tls = settings.admin_listen, settings.admin_tls
+    encryption = {} if tls is None else tls.uvicorn_options()
     config = uvicorn.Config(
         app,
         host=address.host,
@@ -110,7 +109,8 @@ async def _listen(
         access_log=False,
         lifespan="off",
         server_header=False,
-        timeout_graceful_shutdown=drain_deadline_s,
+        timeout_graceful_shutdown=settings.drain_deadline_s,
+        **encryption,
     )
     server = _Server(config)
 

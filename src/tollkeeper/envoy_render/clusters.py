@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from billing.errors import ConfigError
 from tollkeeper.addresses import Address
 from tollkeeper.config.schema import Config, UpstreamModel
 from tollkeeper.envoy_render.vocabulary import (
@@ -20,6 +21,7 @@ from tollkeeper.envoy_render.vocabulary import (
     upstream_cluster,
 )
 from tollkeeper.settings import Settings
+from tollkeeper.tls_files import ListenerTls
 
 _PROTOCOL = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
@@ -44,10 +46,12 @@ def service_clusters(settings: Settings) -> list[Rendered]:
     """Authorization, rate limits, and the sink of the access log."""
     return [
         _service(AUTHZ_CLUSTER, settings.authz_addresses)
-        | {"health_checks": [_health(BUSY_HEALTH_TIMEOUT_MS)]},
+        | {"health_checks": [_health(BUSY_HEALTH_TIMEOUT_MS)]}
+        | _encrypted(settings, settings.authz_tls),
         _service(RATELIMIT_CLUSTER, (settings.ratelimit_listen,))
-        | {"health_checks": [_health(BUSY_HEALTH_TIMEOUT_MS)]},
-        _sink(settings.accesslog_listen),
+        | {"health_checks": [_health(BUSY_HEALTH_TIMEOUT_MS)]}
+        | _encrypted(settings, settings.ratelimit_tls),
+        _sink(settings.accesslog_listen) | _encrypted(settings, settings.accesslog_tls),
     ]
 
 
@@ -121,6 +125,30 @@ def _tls(upstream: UpstreamModel, host: str) -> Rendered:
     }
     fields = {"sni": host, "common_tls_context": common}
     return extension("envoy.transport_sockets.tls", _TLS, fields)
+
+
+def _encrypted(settings: Settings, listener: ListenerTls | None) -> Rendered:
+    """How Envoy reaches one of our listeners: over TLS where that listener speaks it."""
+    if listener is None:
+        return {}
+    if settings.envoy_tls is None:
+        raise ConfigError("set TOLLKEEPER_ENVOY_TLS: a listener that Envoy has to reach has TLS")
+    client = settings.envoy_tls
+    trusted: Rendered = {"trusted_ca": {"filename": str(client.ca)}}
+    fields: Rendered = {}
+    if client.server_name is not None:
+        name = {"san_type": "DNS", "matcher": {"exact": client.server_name}}
+        trusted["match_typed_subject_alt_names"] = [name]
+        fields["sni"] = client.server_name
+    common: Rendered = {"validation_context": trusted, "alpn_protocols": ["h2"]}
+    if client.certificate is not None:
+        pair = {
+            "certificate_chain": {"filename": str(client.certificate)},
+            "private_key": {"filename": str(client.key)},
+        }
+        common["tls_certificates"] = [pair]
+    fields["common_tls_context"] = common
+    return {"transport_socket": extension("envoy.transport_sockets.tls", _TLS, fields)}
 
 
 def _is_literal(where: Address) -> bool:

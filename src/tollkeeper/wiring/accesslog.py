@@ -29,6 +29,7 @@ from billing.sweep import Sweep
 from billing.ticket import TicketSeal
 from tollkeeper.settings import Settings
 from tollkeeper.wiring.servers import Servers, open_servers
+from tollkeeper.wiring.tls import server_credentials
 
 log = structlog.get_logger("accesslog")
 SPOOL_FOLDER = "spool"
@@ -118,4 +119,5 @@ async def open_back_door(
             report=log.warning,
             registry=registry,
         )
-        yield BackDoor(build_service(desk, spool), sweep)
+        credentials = server_credentials(settings.accesslog_tls)
+        yield BackDoor(build_service(desk, spool, credentials), sweep)
