@@ -175,12 +175,18 @@ async def start_checking(
 
 
 async def start_process(
-    stage: Stage, exits: AsyncExitStack, name: str, command: Command, where: Address
+    stage: Stage,
+    exits: AsyncExitStack,
+    name: str,
+    command: Command,
+    where: Address,
+    *,
+    wait_s: float = SOCKET_WAIT_S,
 ) -> int:
     """Run a server until the stage ends; returns its process id once it listens."""
     process = Process(name, command, stage.home / f"{name}.log")
     exits.push_async_callback(process.stop)
-    async with asyncio.timeout(SOCKET_WAIT_S):
+    async with asyncio.timeout(wait_s):
         while not await _listens(where):
             if process.exit_code() is not None:
                 raise process.failure("ended before it listened")
