@@ -87,6 +87,7 @@ def _as_stack(settings: Settings, stack: Mapping[str, Any]) -> Settings:
         update={
             "gateway_listen": parse_address(_host_port(stack["gateway"])),
             "envoy_admin_listen": parse_address(_host_port(stack["envoy_admin"])),
+            "authz_workers": len(stack["authz_workers"]),
             "authz_listen": parse_addresses(",".join(stack["authz_workers"])),
             "ratelimit_listen": parse_address(stack["ratelimit"]),
             "accesslog_listen": parse_address(stack["accesslog"]),
