@@ -71,6 +71,7 @@ class Reserver:
         self._waiting: list[tuple[Hold, JournalRow, asyncio.Future[Answer]]] = []
         self._rounds: set[asyncio.Task[None]] = set()
         self._active = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._under_way: set[asyncio.Future[None]] = set()
 
     async def reserve(self, hold: Hold, row: JournalRow, posture: Posture) -> Admission:
@@ -126,7 +127,10 @@ class Reserver:
 
     def _ask(self, hold: Hold, row: JournalRow) -> asyncio.Future[Answer]:
         """Join the next call to the hot copy."""
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        loop = self._loop
+        if loop is None:  # asked for once: it is a system call in Python 3.11
+            loop = self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append((hold, row, future))
         if self._active < self._limits.max_rounds:
             self._active += 1

@@ -33,6 +33,8 @@ class Deadline:
         self._limit_s = limit_s
         self._line: deque[_Wait] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        # Asking for the running loop is a system call (getpid) in Python 3.11.
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def keep(self, work: Awaitable[Result]) -> Result:
         """The result of ``work``; when it is late it is cancelled and ``TimeoutError`` raised."""
@@ -49,8 +51,10 @@ class Deadline:
             wait.task = None
 
     def _begin(self) -> _Wait:
-        loop = asyncio.get_running_loop()
-        wait = _Wait(asyncio.current_task(), loop.time() + self._limit_s)
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        wait = _Wait(asyncio.current_task(loop), loop.time() + self._limit_s)
         line = self._line
         while line and line[0].task is None:
             line.popleft()

@@ -27,7 +27,7 @@ from tollkeeper.hosted.parts import HostParts
 from tollkeeper.hosted.serving import host_parts, serve_all, serve_workers
 from tollkeeper.logs import set_up_logs
 from tollkeeper.pages import pages, serve_http
-from tollkeeper.running import run, run_beside, stop_on_signals
+from tollkeeper.running import run, run_beside, spare_garbage, stop_on_signals
 from tollkeeper.settings import HostedRole, Settings, load_settings
 from tollkeeper.wiring.accesslog import Offered, open_back_door
 from tollkeeper.wiring.authz import open_front_door
@@ -55,6 +55,7 @@ async def serve_authz(settings: Settings, worker: int = 0) -> None:
         credentials = server_credentials(settings.authz_tls)
         server = AuthorizationServer(front.handler, front.limits, credentials)
         await server.start(str(address))
+        spare_garbage()
         log.info("serving", address=str(address))
         metrics = settings.authz_metrics_addresses[worker]
         shown = pages(registry, {"config": watch.readiness})

@@ -23,7 +23,7 @@ from tollkeeper.hosted.health import health_method
 from tollkeeper.hosted.patience import Receive
 from tollkeeper.hosted.roles import ROLES, OpenRole
 from tollkeeper.logs import set_up_logs
-from tollkeeper.running import run_beside
+from tollkeeper.running import run_beside, spare_garbage
 from tollkeeper.settings import HostedRole, load_hosting, load_settings
 
 log = structlog.get_logger("hosted")
@@ -40,11 +40,12 @@ class HostedApplication:
 
     def __init__(self, roles: Mapping[HostedRole, OpenRole]) -> None:
         self._roles = roles
-        self._calls = Calls({})
+        self._calls: Calls | None = None
         self._draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            assert self._calls is not None, "no calls come before startup is complete"
             await self._calls.answer(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
@@ -73,33 +74,36 @@ class HostedApplication:
         open_role = self._roles[hosting.role]
         async with open_role(settings, hosting.worker, lambda: self._draining) as hosted:
             health = health_method((hosted.service,), lambda: self._draining)
-            self._calls = Calls({**hosted.methods, HEALTH_PATH: health})
+            loop = asyncio.get_running_loop()
+            calls = self._calls = Calls({**hosted.methods, HEALTH_PATH: health}, loop)
             await send({"type": "lifespan.startup.complete"})
             started.set()
             await line.say(READY)
-            obeying = self._obey(line, float(settings.drain_deadline_s))
+            spare_garbage()
+            obeying = self._obey(line, calls, float(settings.drain_deadline_s))
             await run_beside(_until_shutdown(receive), (*hosted.jobs, obeying))
         log.info("stopped")
 
-    async def _obey(self, line: ControlLine, deadline_s: float) -> None:
+    async def _obey(self, line: ControlLine, calls: Calls, deadline_s: float) -> None:
         """Drain when told, or when the supervisor has died."""
         word = await line.hear()
         self._draining = True
         try:
             async with asyncio.timeout(deadline_s):
-                await self._drain()
+                await _drain(calls)
         except TimeoutError:
-            log.warning("not drained in time", calls=self._calls.in_flight)
+            log.warning("not drained in time", calls=calls.in_flight)
         await line.say(DRAINED)
         if word != DRAIN:
             os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.Event().wait()  # the end comes by SIGTERM
 
-    async def _drain(self) -> None:
-        """Calls go on being answered until Envoy has noticed, and those in hand to their end."""
-        await asyncio.sleep(UNNOTICED_S)
-        while self._calls.in_flight > 0:
-            await asyncio.sleep(IDLE_POLL_S)
+
+async def _drain(calls: Calls) -> None:
+    """Calls go on being answered until Envoy has noticed, and those in hand to their end."""
+    await asyncio.sleep(UNNOTICED_S)
+    while calls.in_flight > 0:
+        await asyncio.sleep(IDLE_POLL_S)
 
 
 async def _until_shutdown(receive: Receive) -> None:

@@ -55,11 +55,13 @@ class Method:
 
 
 class Calls:
-    """Answers calls of ``methods``, by path. ``in_flight`` and ``ended`` (by status name) count."""
+    """Answers calls of ``methods``, by path, on one event loop. ``in_flight`` and ``ended`` (by
+    status name) count."""
 
-    def __init__(self, methods: Mapping[str, Method]) -> None:
+    def __init__(self, methods: Mapping[str, Method], loop: asyncio.AbstractEventLoop) -> None:
         self._methods = methods
-        self._patience = Patience()
+        self._loop = loop
+        self._patience = Patience(loop)
         self._timeouts = Timeouts()
         self.in_flight = 0
         self.ended: Counter[str] = Counter()
@@ -78,8 +80,7 @@ class Calls:
             self.in_flight -= 1
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
+        began_s = self._loop.time()
         method = self._methods.get(scope["path"])
         if method is None:
             raise CallFailed(Code.UNIMPLEMENTED, f"no method {scope['path']}")
@@ -89,7 +90,7 @@ class Calls:
             self.ended["CANCELLED"] += 1
             return
         message = read_frame(body, encoding, method.max_bytes)
-        call = self._patience.begin(loop, receive, began_s, timeout_s)
+        call = self._patience.begin(receive, began_s, timeout_s)
         answer = await _run(method, message, call)
         if answer is None:
             self.ended["CANCELLED"] += 1

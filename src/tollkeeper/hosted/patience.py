@@ -39,23 +39,18 @@ class Call:
 
 
 class Patience:
-    """The calls of one event loop."""
+    """The calls of one event loop, which is kept: to ask for the running one is a system call."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._line: deque[Call] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._watchers: set[asyncio.Task[None]] = set()
 
-    def begin(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        receive: Receive,
-        began_s: float,
-        timeout_s: float | None,
-    ) -> Call:
+    def begin(self, receive: Receive, began_s: float, timeout_s: float | None) -> Call:
         """Note a call of the current task. Its body must have been received; times are the
         loop's."""
-        task = asyncio.current_task(loop)
+        task = asyncio.current_task(self._loop)
         assert task is not None, "calls are answered by tasks"
         due_s = None if timeout_s is None else began_s + timeout_s
         call = Call(task, receive, began_s + QUICK_S, due_s)
@@ -64,16 +59,16 @@ class Patience:
             return call
         self._line.append(call)
         if self._timer is None:
-            self._timer = loop.call_at(call.watch_s, self._look, loop)
+            self._timer = self._loop.call_at(call.watch_s, self._look)
         return call
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        line, now_s = self._line, loop.time()
+    def _look(self) -> None:
+        line, now_s = self._line, self._loop.time()
         while line and (line[0].task is None or line[0].watch_s <= now_s):
             call = line.popleft()
             if call.task is not None:
                 self._watch(call)
-        self._timer = loop.call_at(line[0].watch_s, self._look, loop) if line else None
+        self._timer = self._loop.call_at(line[0].watch_s, self._look) if line else None
 
     def _watch(self, call: Call) -> None:
         watcher = asyncio.create_task(_watch(call), name="call watcher")
