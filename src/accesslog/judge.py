@@ -98,7 +98,12 @@ class Judge:
             try:
                 self._add(judged, entry, ticket, catalog, now_us)
             except Exception as fault:  # noqa: BLE001 - reported, and the others go on
-                self._notices.tell("pricing_failed", f"an entry of route {ticket.route}: {fault!r}")
+                self._notices.tell(
+                    "pricing_failed",
+                    f"an entry of route {ticket.route}: {fault!r}",
+                    request_id=ticket.reservation_id,
+                    account=ticket.account_id,
+                )
                 _set_apart(judged, entry, ticket, "pricing_failed")
         return judged
 

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Self
 
 QUIET_S = 10.0
 """How long a kind of notice is kept quiet after it was told."""
 
 MAX_KINDS = 1_000
+
+
+class Told(str):
+    """What is told, and in ``about`` whom it concerns: ids of a request and of its account."""
+
+    __slots__ = ("about",)
+    about: Mapping[str, str]
+
+    def __new__(cls, text: str, about: Mapping[str, str]) -> Self:
+        """A text that knows what it is about."""
+        told = super().__new__(cls, text)
+        told.about = about
+        return told
 
 
 class Notices:
@@ -22,8 +36,11 @@ class Notices:
         self._told: dict[str, float] = {}
         self._kept_back: dict[str, int] = {}
 
-    def tell(self, kind: str, text: str) -> None:
-        """Tell it, or count it; the next that is told says how many were not."""
+    def tell(self, kind: str, text: str, **about: str) -> None:
+        """Tell it, or count it; the next that is told says how many were not.
+
+        ``about`` are ids (``request_id``, ``account``) for whoever reads by machine.
+        """
         now_s = self._clock()
         told_s = self._told.get(kind)
         if told_s is not None and now_s - told_s < self._quiet_s:
@@ -32,4 +49,5 @@ class Notices:
         assert len(self._told) < MAX_KINDS, "kinds are words of the program, never of its input"
         self._told[kind] = now_s
         more = self._kept_back.pop(kind, 0)
-        self._report(f"{kind}: {text}" + (f" ({more} more since the last notice)" if more else ""))
+        rest = f" ({more} more since the last notice)" if more else ""
+        self._report(Told(f"{kind}: {text}{rest}", about))

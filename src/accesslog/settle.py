@@ -110,7 +110,8 @@ class Settler:
         self._metrics.settled(settled, settlements, self._now_us())
         tally.add(settled)
         for reservation_id in settled.conflicts:
-            self._notices.tell("conflict", f"{reservation_id} came again with another content")
+            said = f"{reservation_id} came again with another content"
+            self._notices.tell("conflict", said, request_id=reservation_id)
         await self._publisher.publish(settled)
 
     def _rounds(self, priced: Sequence[Priced], tally: Tally) -> Iterator[list[Priced]]:
@@ -170,7 +171,10 @@ class Settler:
         tally.quarantined += len(rows)
         for row in rows:
             self._metrics.quarantined.labels(row.reason).inc()
-            self._notices.tell(f"quarantine_{row.reason}", f"reservation {row.reservation_id}")
+            about = {"request_id": row.reservation_id, "account": row.account_id}
+            known = {name: ident for name, ident in about.items() if ident is not None}
+            said = f"reservation {row.reservation_id}"
+            self._notices.tell(f"quarantine_{row.reason}", said, **known)
 
 
 def _latest(extensions: Iterable[Extension]) -> list[Extension]:

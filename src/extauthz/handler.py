@@ -12,10 +12,13 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
+from billing.keys import hash_key
+from billing.refusals import Refusal
 from extauthz.authorize import authorize
 from extauthz.counts import ALLOWED, UNKNOWN_ROUTE, CheckCounts
 from extauthz.decision import Allowed, Refused
 from extauthz.door import Door
+from extauthz.facts import Facts
 from extauthz.limits import CheckLimits
 from extauthz.request import NotACheck, read_check
 from extauthz.response import write_allowed, write_refused
@@ -24,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 QUIET_S = 10.0
 """Faults come by the thousand; one in so many seconds is logged, all of them are counted."""
+
+MAX_LOGGED_CHARS = 64
+"""Of an id that a client may have chosen."""
 
 FailureCode = Literal["INVALID_ARGUMENT", "UNAVAILABLE"]
 
@@ -35,6 +41,15 @@ class CheckFailed(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class _Undecided(Exception):
+    """A fault while one request was decided: whose it was, for the log."""
+
+    def __init__(self, request_id: str, facts: Facts) -> None:
+        super().__init__(request_id)
+        self.request_id = request_id
+        self.facts = facts
 
 
 class CheckHandler:
@@ -61,6 +76,10 @@ class CheckHandler:
         except NotACheck as error:
             counts.faults["not_a_check"] += 1
             raise CheckFailed("INVALID_ARGUMENT", "not a CheckRequest") from error
+        except _Undecided as error:
+            counts.faults["fault"] += 1
+            self._log(error.__cause__, error)
+            raise CheckFailed("UNAVAILABLE", "the check failed") from error.__cause__
         except Exception as error:
             counts.faults["fault"] += 1
             self._log(error)
@@ -74,7 +93,10 @@ class CheckHandler:
         facts = read_check(wire)
         route = door.catalog.routes.get(facts.route)
         request_id = door.new_id()
-        answer = await authorize(door, facts, request_id)
+        try:
+            answer = await authorize(door, facts, request_id)
+        except Exception as fault:
+            raise _Undecided(request_id, facts) from fault
         name = UNKNOWN_ROUTE if route is None else route.name
         if isinstance(answer, Allowed):
             written, code = write_allowed(answer), ALLOWED
@@ -85,8 +107,25 @@ class CheckHandler:
         self._counts.decided(name, code, self._clock_s() - began_s)
         return written
 
-    def _log(self, fault: Exception) -> None:
+    def _log(self, fault: BaseException | None, of: _Undecided | None = None) -> None:
         now_s = self._clock_s()
         if now_s >= self._loud_from_s:
             self._loud_from_s = now_s + QUIET_S
-            logger.error("a check failed", exc_info=fault)
+            about = {} if of is None else self._whose(of.request_id, of.facts)
+            logger.error("a check failed", exc_info=fault, extra=about)
+
+    def _whose(self, request_id: str, facts: Facts) -> dict[str, str]:
+        """What a log may say of a request: ids and names, never the key."""
+        about = {
+            "request_id": request_id,
+            "gateway_request_id": facts.gateway_request_id[:MAX_LOGGED_CHARS],
+            "route": facts.route,
+        }
+        caller = (
+            None
+            if isinstance(facts.key, Refusal)
+            else self._door.directory.recall(hash_key(facts.key))
+        )
+        if caller is not None and not isinstance(caller, Refusal):
+            about["account"] = caller.principal.account_id
+        return about

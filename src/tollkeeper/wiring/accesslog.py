@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from accesslog.assembly import Desk, Surroundings, build_service, open_spool
 from accesslog.metrics import AccessLogMetrics
+from accesslog.notices import Told
 from accesslog.service import AccessLogService
 from accesslog.settings import (
     AccessLogSettings,
@@ -79,12 +80,18 @@ def _spool_settings(max_bytes: int) -> SpoolSettings:
     return SpoolSettings(max_bytes=max_bytes, segment_bytes=segment_bytes)
 
 
+def warn(told: str) -> None:
+    """Log a notice, with the request and the account that it is about."""
+    about = told.about if isinstance(told, Told) else {}
+    log.warning(str(told), **about)
+
+
 def open_office(
     settings: Settings,
     servers: Servers,
     offered: Offered,
     registry: CollectorRegistry,
-    report: Callable[[str], None] = log.warning,
+    report: Callable[[str], None] = warn,
 ) -> Desk:
     """What settles entries, wherever they come from."""
     around = Surroundings(

@@ -92,7 +92,8 @@ def _reserver(
     report = _reporter()
     truth = PostgresTruth(servers.pool)
     journal = Journal(
-        workers, lambda why, row: log.error("not journaled", why=why, request_id=row[0])
+        workers,
+        lambda why, row: log.error("not journaled", why=why, request_id=row[0], account=row[1]),
     )
     epoch = EpochKeeper(workers, servers.hot_server, report)
     worker = Worker(

@@ -64,6 +64,10 @@ async def test_faults_are_logged_without_drowning_anyone(caplog: pytest.LogCaptu
     assert len(caplog.records) == 2
     assert "ZeroDivisionError" in caplog.text
     assert key not in caplog.text
+    about = vars(caplog.records[0])
+    assert about["request_id"]
+    assert about["route"] == "ping"
+    assert about["account"] in caplog.text
 
 
 async def test_bytes_that_are_no_check_are_the_callers_fault() -> None:
