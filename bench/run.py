@@ -35,6 +35,7 @@ from bench.machine import describe
 from bench.plot import draw_in_terminal, draw_picture, series_of
 from bench.stage import Stage, open_stage
 from bench.targets import targets_table
+from devstack import PartFailed
 
 RESULTS = Path(__file__).with_name("results")
 BUSY_LOAD = 0.5
@@ -66,7 +67,7 @@ class Run:
         self._console.print(f"[dim]{time.strftime('%H:%M:%S')} {name} ...[/dim]")
         try:
             answer = await asking
-        except (RuntimeError, OSError, TimeoutError) as error:
+        except (RuntimeError, OSError, TimeoutError, PartFailed) as error:
             self._console.print(f"[red]{name} was not answered: {error}[/red]")
             return
         self.answers.append(answer)
@@ -77,7 +78,8 @@ class Run:
 
     async def on_stage(self, home: Path, names: Sequence[str]) -> None:
         """The questions that share one stage, and how its memory grew meanwhile."""
-        async with open_stage(home) as stage:
+        alone = set(names) == {"keys"}
+        async with open_stage(home, beside=not alone) as stage:
             for line in stage.skipped:
                 self._console.print(f"[yellow]skipped: {line}[/yellow]")
             before: float | None = None

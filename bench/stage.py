@@ -27,7 +27,7 @@ from tollkeeper.stack.customers import Customer, open_customer
 BALANCE_NANOS = 10**17
 CUSTOMERS = 32
 """As many accounts as take turns in a load: one account alone would be a worst case of its own."""
-SOCKET_WAIT_S = 10.0
+SOCKET_WAIT_S = 30.0
 
 
 @dataclass

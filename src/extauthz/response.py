@@ -77,8 +77,15 @@ def _adder(name: str, side: bytes) -> Callable[[bytes], bytes]:
     """Writes a header of an allowed request, to its client or to the upstream, over any other."""
     key = _field(_tag(HeaderValue.KEY_FIELD_NUMBER), name.encode())
     action = _tag(HeaderValueOption.APPEND_ACTION_FIELD_NUMBER, 0) + bytes([OVERWRITE])
+    start, rest = key + _HEADER_VALUE, len(_HEADER) + len(action) + 1
 
     def add(value: bytes) -> bytes:
+        size = len(value)
+        header_size = len(start) + 1 + size
+        size_of_all = header_size + rest
+        if size_of_all < len(_SHORT):  # as nearly always: every length is one byte
+            sizes = _SHORT[size_of_all], _SHORT[header_size], _SHORT[size]
+            return b"".join((side, sizes[0], _HEADER, sizes[1], start, sizes[2], value, action))
         header = _field(_HEADER, key + _field(_HEADER_VALUE, value))
         return _field(side, header + action)
 
