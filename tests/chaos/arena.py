@@ -104,6 +104,7 @@ class Arena(Witness):
         super().__init__()
         self.stack = stack
         self.restarts: list[str] = []
+        self.locks = {name: asyncio.Lock() for name in ("redis", "postgres")}
 
     @property
     def dsn(self) -> str:

@@ -11,9 +11,11 @@ import os
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from functools import wraps
 from types import MappingProxyType
+from typing import Any
 
 import asyncpg
 import psutil
@@ -25,9 +27,27 @@ from tests.chaos.arena import LIFETIME_S, Arena
 from tests.chaos.commit_proxy import Cut
 from tests.chaos.log_middleman import Mischief
 
-Fault = Callable[[Arena, random.Random], Awaitable[None]]
+Fault = Callable[[Arena, random.Random], Coroutine[Any, Any, None]]
 PARTS_S = 30.0
 DUMP = "dump.rdb"
+
+
+def _one_at_a_time(server: str) -> Callable[[Fault], Fault]:
+    """Faults of one server happen one after the other, even when both belong to one step: each
+    needs it running."""
+
+    def wrap(fault: Fault) -> Fault:
+        @wraps(fault)
+        async def alone(arena: Arena, dice: random.Random) -> None:
+            async with arena.locks[server]:
+                await fault(arena, dice)
+
+        return alone
+
+    return wrap
+
+
+_redis, _postgres = _one_at_a_time("redis"), _one_at_a_time("postgres")
 
 
 def _send(part: Part, number: int) -> None:
@@ -89,6 +109,7 @@ async def worker_stopped(arena: Arena, dice: random.Random) -> None:
     await _stop_for(arena, _worker(arena, dice), dice.choice((0.5, 2.0, 5.0)))
 
 
+@_redis
 async def worker_stopped_over_flush(arena: Arena, dice: random.Random) -> None:
     """Copies are built anew while a worker that may have holds in its journal stands still."""
     name = _worker(arena, dice)
@@ -112,11 +133,13 @@ async def envoy_stopped(arena: Arena, dice: random.Random) -> None:
     await _stop_for(arena, "envoy", dice.uniform(0.3, 2.0))
 
 
+@_redis
 async def redis_killed(arena: Arena, dice: random.Random) -> None:
     """Redis dies and comes back empty."""
     await _redis_anew(arena, dice.uniform(0.0, 2.0), keep_dump=False)
 
 
+@_redis
 async def redis_old_dump(arena: Arena, dice: random.Random) -> None:
     """Redis dies and comes back as it was some time before."""
     await ask(arena.redis.port, "SAVE")
@@ -133,6 +156,7 @@ async def _redis_anew(arena: Arena, away_s: float, *, keep_dump: bool) -> None:
         await part.start()
 
 
+@_redis
 async def redis_flushed(arena: Arena, dice: random.Random) -> None:
     """FLUSHALL, once or several times."""
     for _ in range(dice.choice((1, 1, 3))):
@@ -140,6 +164,7 @@ async def redis_flushed(arena: Arena, dice: random.Random) -> None:
         await asyncio.sleep(dice.uniform(0.0, 0.2))
 
 
+@_redis
 async def redis_evicted(arena: Arena, dice: random.Random) -> None:
     """The copy of one account goes, as an eviction would take it."""
     for _ in range(3):
@@ -147,11 +172,13 @@ async def redis_evicted(arena: Arena, dice: random.Random) -> None:
         await asyncio.sleep(dice.uniform(0.0, 0.3))
 
 
+@_redis
 async def redis_stopped(arena: Arena, dice: random.Random) -> None:
     """Redis stands still: calls are sent, nobody answers, and later they are carried out."""
     await _stop_for(arena, "redis", dice.uniform(0.2, 2.5))
 
 
+@_postgres
 async def postgres_crashed(arena: Arena, dice: random.Random) -> None:
     """Postgres shuts down at once, without a checkpoint, and recovers."""
     with arena.stack.left_alone("postgres") as part:
@@ -161,6 +188,7 @@ async def postgres_crashed(arena: Arena, dice: random.Random) -> None:
         await part.start()
 
 
+@_postgres
 async def postgres_away_long(arena: Arena, dice: random.Random) -> None:
     """Postgres is away for longer than reservations live."""
     with arena.stack.left_alone("postgres") as part:
@@ -170,6 +198,7 @@ async def postgres_away_long(arena: Arena, dice: random.Random) -> None:
         await part.start()
 
 
+@_postgres
 async def sessions_ended(arena: Arena, dice: random.Random) -> None:
     """Every session of ours in Postgres is terminated."""
     for _ in range(dice.choice((1, 2))):

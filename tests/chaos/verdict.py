@@ -32,6 +32,8 @@ from tollkeeper.operations.desk import open_desk
 from tollkeeper.wiring.servers import open_servers
 
 QUIET_TIMEOUT_S = 90.0
+LOG_WRITTEN_S = 0.5
+"""Envoy writes its log file every 0.2 s."""
 ENVOY_FORGETS_S = 1.0
 """What Envoy had not written when it was killed: its flush interval, and a busy machine."""
 Row = Mapping[str, Any]
@@ -83,7 +85,7 @@ async def replay(arena: Arena, *paths: Path) -> dict[str, Any]:
 
 async def quieten(arena: Arena) -> dict[str, Any]:
     """Replay, end what is stray, and wait until nothing is pending and everything is told."""
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(LOG_WRITTEN_S)
     said = await replay(arena)
     deadline_s = time.monotonic() + QUIET_TIMEOUT_S
     while (left := await _left(arena)) and time.monotonic() < deadline_s:
