@@ -144,3 +144,9 @@ SELECT account_id::text, id::text FROM reservations WHERE account_id = ANY ($1::
 INSERT INTO quarantine AS q (account_id, reservation_id, reason, entry, digest)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bytea[])
 ON CONFLICT (reason, digest) DO UPDATE SET seen = q.seen + 1
+
+-- name: touch_keys
+UPDATE api_keys AS k SET last_used_at = to_timestamp(u.used_us / 1000000.0)
+FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS u (account_id, id, used_us)
+WHERE k.account_id = u.account_id AND k.id = u.id
+  AND (k.last_used_at IS NULL OR k.last_used_at < to_timestamp(u.used_us / 1000000.0) - interval '1 minute')

@@ -27,6 +27,7 @@ from billing.stores.settlement_rows import (
     daily_rows,
     event_columns,
     event_line,
+    key_columns,
     make_transfers,
     period_budgets,
     reservation_columns,
@@ -161,6 +162,7 @@ class PostgresLedger:
     ) -> None:
         if events:
             await connection.execute(SQL["insert_usage"], *event_columns(events), now_us, batch_id)
+            await connection.execute(SQL["touch_keys"], *key_columns(events))
 
     async def _project(
         self,

@@ -92,6 +92,16 @@ def _event_values(row: SettledRow) -> tuple[object, ...]:
     )
 
 
+def key_columns(events: Sequence[SettledRow]) -> tuple[list[object], ...]:
+    """Columns of the statement ``touch_keys``: each key once, with its last use."""
+    used: dict[tuple[str, str], int] = {}
+    for row in events:
+        s = row.settlement
+        key = (s.account_id, s.key_id)
+        used[key] = max(used.get(key, 0), s.admitted_us)
+    return _columns([(*key, used[key]) for key in sorted(used)], 3)
+
+
 def _columns(rows: Sequence[tuple[object, ...]], width: int) -> tuple[list[object], ...]:
     if not rows:
         return tuple([] for _ in range(width))
