@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -29,16 +31,18 @@ class AuthorizationServer:
         handler: CheckHandler,
         limits: CheckLimits,
         credentials: grpc.ServerCredentials | None = None,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> None:
         self._handler = handler
         self._credentials = credentials
         self._health = health.aio.HealthServicer()
         # Without SO_REUSEPORT an address that is taken is an error, not a share of its requests.
         self._server = grpc.aio.server(
+            interceptors=interceptors,
             options=(
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", limits.max_message_bytes),
-            )
+            ),
         )
         self._register()
 

@@ -6,7 +6,10 @@ metrics and health on another.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -29,9 +32,12 @@ from tollkeeper.logs import set_up_logs
 from tollkeeper.pages import pages, serve_http
 from tollkeeper.running import run, run_beside, spare_garbage, stop_on_signals
 from tollkeeper.settings import HostedRole, Settings, load_settings
-from tollkeeper.wiring.accesslog import Offered, open_back_door
+from tollkeeper.wiring.accesslog import Offered, WatchLedger, open_back_door
 from tollkeeper.wiring.authz import open_front_door
 from tollkeeper.wiring.tls import server_credentials
+
+if TYPE_CHECKING:
+    from tollkeeper.tracing import Tracing
 
 log = structlog.get_logger("serve")
 
@@ -45,15 +51,38 @@ def new_registry() -> CollectorRegistry:
     return registry
 
 
+@asynccontextmanager
+async def traced(settings: Settings, role: str, worker: int = 0) -> AsyncIterator[Tracing | None]:
+    """The traces of a process, where they are asked for; OpenTelemetry is not loaded without."""
+    if settings.otlp_endpoint is None:
+        yield None
+        return
+    from tollkeeper.tracing import export_to  # noqa: PLC0415 - it takes half a second to load
+
+    tracing = export_to(settings, role, worker)
+    try:
+        yield tracing
+    finally:
+        await tracing.close()
+
+
+def _watched(tracing: Tracing | None) -> WatchLedger | None:
+    return None if tracing is None else tracing.ledger
+
+
 async def serve_authz(settings: Settings, worker: int = 0) -> None:
     """One worker of the front door, on the addresses of its number."""
     set_up_logs("authz")
     stop, registry = stop_on_signals(), new_registry()
     watch = CatalogWatch(settings, registry, with_credentials=True)
     address = settings.authz_addresses[worker]
-    async with open_front_door(settings, watch.catalog, registry) as front:
+    async with (
+        traced(settings, "authz", worker) as tracing,
+        open_front_door(settings, watch.catalog, registry) as front,
+    ):
         credentials = server_credentials(settings.authz_tls)
-        server = AuthorizationServer(front.handler, front.limits, credentials)
+        interceptors = () if tracing is None else (tracing.checks(),)
+        server = AuthorizationServer(front.handler, front.limits, credentials, interceptors)
         await server.start(str(address))
         spare_garbage()
         log.info("serving", address=str(address))
@@ -79,7 +108,10 @@ async def serve_accesslog(settings: Settings) -> None:
     def offer(catalog: Catalog) -> None:
         offered.catalog = catalog
 
-    async with open_back_door(settings, offered, registry) as door:
+    async with (
+        traced(settings, "accesslog") as tracing,
+        open_back_door(settings, offered, registry, _watched(tracing)) as door,
+    ):
         await door.service.start(str(settings.accesslog_listen))
         log.info("serving", address=str(settings.accesslog_listen))
         shown = pages(registry, {"config": watch.readiness})
@@ -152,10 +184,12 @@ def serve(role: str, settings: Settings, worker: int | None = None) -> None:
 
 
 def _host_parts(settings: Settings, role: HostedRole) -> HostParts | None:
-    """What hosting the role needs; ``None`` where ``grpc.aio`` serves it, as always with TLS."""
-    if not settings.in_clear(role):
-        return None
+    """What hosting the role needs; ``None`` where ``grpc.aio`` serves it: always with TLS, and
+    unless hosting is asked for by name with traces, of which a hosted role has none."""
     by_role = {"authz": settings.authz_transport, "ratelimit": settings.ratelimit_transport}
+    with_traces = role == "authz" and settings.otlp_endpoint is not None
+    if not settings.in_clear(role) or (with_traces and by_role[role] == "auto"):
+        return None
     return host_parts(by_role[role])
 
 

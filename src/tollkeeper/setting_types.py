@@ -50,3 +50,14 @@ def _of_scheme(secret: SecretStr, schemes: frozenset[str]) -> SecretStr:
 
 RedisUrl = Annotated[SecretStr, AfterValidator(lambda url: _of_scheme(url, REDIS_SCHEMES))]
 PostgresDsn = Annotated[SecretStr, AfterValidator(lambda dsn: _of_scheme(dsn, POSTGRES_SCHEMES))]
+
+
+def _collector(url: str) -> str:
+    parts = urlsplit(url)
+    whole = parts.scheme in {"http", "https"} and parts.hostname and parts.port
+    if not whole or parts.path.strip("/") or parts.query or parts.username:
+        raise ValueError("write http://host:port or https://host:port, of OTLP over gRPC")
+    return url.rstrip("/")
+
+
+OtlpEndpoint = Annotated[str, AfterValidator(_collector)]

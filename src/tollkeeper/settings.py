@@ -20,7 +20,7 @@ from billing.errors import ConfigError
 from billing.ticket import MIN_SECRET_BYTES
 from tollkeeper.addresses import Address, for_workers
 from tollkeeper.secret_files import fill_from_files, read_secret_file
-from tollkeeper.setting_types import Listen, ListenRow, PostgresDsn, RedisUrl
+from tollkeeper.setting_types import Listen, ListenRow, OtlpEndpoint, PostgresDsn, RedisUrl
 from tollkeeper.tls_files import TlsSettings
 
 ENV_PREFIX = "TOLLKEEPER_"
@@ -138,6 +138,16 @@ class Settings(TlsSettings, BaseSettings):
     )
     ratelimit_transport: Transport = Field(
         "auto", description="The same for the rate-limit service."
+    )
+
+    # --- traces ----------------------------------------------------------------------------------
+    otlp_endpoint: OtlpEndpoint | None = Field(
+        None,
+        description="Collector of traces, OTLP over gRPC: http://host:port or https://host:port. "
+        "No traces where it is not set; where it is, grpc.aio serves the checks.",
+    )
+    trace_percent: int = Field(
+        1, ge=0, le=100, description="Of the requests that come without a trace, and of batches."
     )
 
     # --- workers ---------------------------------------------------------------------------------

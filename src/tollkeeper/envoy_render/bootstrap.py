@@ -11,6 +11,7 @@ from tollkeeper.envoy_render.local_replies import local_reply_config
 from tollkeeper.envoy_render.logs import access_logs
 from tollkeeper.envoy_render.routes import filters_of, route_configuration
 from tollkeeper.envoy_render.text import to_yaml
+from tollkeeper.envoy_render.tracing import tracing_clusters, tracing_of
 from tollkeeper.envoy_render.vocabulary import (
     ROUTER,
     Rendered,
@@ -61,7 +62,11 @@ def render_bootstrap(config: Config, settings: Settings) -> Rendered:
         },
         "static_resources": {
             "listeners": [_listener(config, settings)],
-            "clusters": [*service_clusters(settings), *upstream_clusters(config)],
+            "clusters": [
+                *service_clusters(settings),
+                *upstream_clusters(config),
+                *tracing_clusters(settings),
+            ],
         },
     }
 
@@ -78,7 +83,8 @@ def render_filters(config: Config, settings: Settings) -> Rendered:
         "http_filters": http_filters(config),
         "access_log": access_logs(config.gateway, settings),
         "local_reply_config": local_reply_config(config),
-        "clusters": service_clusters(settings),
+        "clusters": [*service_clusters(settings), *tracing_clusters(settings)],
+        **tracing_of(settings),
         "routes": {
             name: {
                 "typed_per_filter_config": filters_of(name, route, config.gateway),
@@ -134,6 +140,7 @@ def _manager(config: Config, settings: Settings) -> Rendered:
         "local_reply_config": local_reply_config(config),
         "route_config": route_configuration(config),
         "http_filters": http_filters(config),
+        **tracing_of(settings),
     }
 
 

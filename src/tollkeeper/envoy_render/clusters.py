@@ -12,6 +12,7 @@ from tollkeeper.config.schema import Config, UpstreamModel
 from tollkeeper.envoy_render.vocabulary import (
     ACCESSLOG_CLUSTER,
     AUTHZ_CLUSTER,
+    OTLP_CLUSTER,
     RATELIMIT_CLUSTER,
     Rendered,
     address,
@@ -125,6 +126,17 @@ def _tls(upstream: UpstreamModel, host: str) -> Rendered:
     }
     fields = {"sni": host, "common_tls_context": common}
     return extension("envoy.transport_sockets.tls", _TLS, fields)
+
+
+def collector_cluster(host: str, port: int, *, encrypted: bool) -> Rendered:
+    """Whoever collects traces; known to the system's authorities where it speaks TLS."""
+    found = _service(OTLP_CLUSTER, (Address(host=host, port=port),))
+    if not encrypted:
+        return found
+    trusted = {"trusted_ca": {"filename": SYSTEM_CA_FILE}}
+    common = {"validation_context": trusted, "alpn_protocols": ["h2"]}
+    fields = {"sni": host, "common_tls_context": common}
+    return found | {"transport_socket": extension("envoy.transport_sockets.tls", _TLS, fields)}
 
 
 def _encrypted(settings: Settings, listener: ListenerTls | None) -> Rendered:

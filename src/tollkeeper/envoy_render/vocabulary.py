@@ -13,6 +13,7 @@ Rendered = dict[str, Any]
 AUTHZ_CLUSTER = "tollkeeper_authz"
 RATELIMIT_CLUSTER = "tollkeeper_ratelimit"
 ACCESSLOG_CLUSTER = "tollkeeper_accesslog"
+OTLP_CLUSTER = "tollkeeper_otlp"
 
 BUFFER = "envoy.filters.http.buffer"
 ANSWER_BUFFER = "tollkeeper.answer_buffer"

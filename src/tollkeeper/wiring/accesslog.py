@@ -26,6 +26,7 @@ from billing.catalog import Catalog
 from billing.stores.postgres_ledger import PostgresLedger
 from billing.stores.postgres_strays import PostgresStrays
 from billing.stores.postgres_truth import PostgresTruth
+from billing.stores.protocol import LedgerStore
 from billing.sweep import Sweep
 from billing.ticket import TicketSeal
 from tollkeeper.settings import Settings
@@ -33,6 +34,9 @@ from tollkeeper.wiring.servers import Servers, open_servers
 from tollkeeper.wiring.tls import server_credentials
 
 log = structlog.get_logger("accesslog")
+WatchLedger = Callable[[LedgerStore], LedgerStore]
+"""Makes the same ledger with somebody who looks on."""
+
 SPOOL_FOLDER = "spool"
 PUBLISH_DEADLINE_S = 2.0
 """For one call that tells of 256 accounts, on a Redis that is busy; what is late is told again."""
@@ -92,12 +96,15 @@ def open_office(
     offered: Offered,
     registry: CollectorRegistry,
     report: Callable[[str], None] = warn,
+    *,
+    watched: WatchLedger | None = None,
 ) -> Desk:
-    """What settles entries, wherever they come from."""
+    """What settles entries, wherever they come from; ``watched`` may look on."""
+    ledger: LedgerStore = PostgresLedger(
+        servers.pool, settings.settle_deadline_ms / 1000, offered.charges_on_expiry
+    )
     around = Surroundings(
-        ledger=PostgresLedger(
-            servers.pool, settings.settle_deadline_ms / 1000, offered.charges_on_expiry
-        ),
+        ledger=ledger if watched is None else watched(ledger),
         truth=PostgresTruth(servers.pool),
         hot=servers.hot,
         seal=TicketSeal(settings.ticket_secrets),
@@ -113,11 +120,14 @@ def open_office(
 
 @asynccontextmanager
 async def open_back_door(
-    settings: Settings, offered: Offered, registry: CollectorRegistry
+    settings: Settings,
+    offered: Offered,
+    registry: CollectorRegistry,
+    watched: WatchLedger | None = None,
 ) -> AsyncIterator[BackDoor]:
     """Build the sink; entries that an earlier process left in the spool are settled too."""
     async with open_servers(settings, str(uuid_utils.uuid7()), PUBLISH_DEADLINE_S) as servers:
-        desk = open_office(settings, servers, offered, registry)
+        desk = open_office(settings, servers, offered, registry, watched=watched)
         spool = open_spool(settings.home / SPOOL_FOLDER, desk)
         sweep = Sweep(
             servers.hot,

@@ -388,3 +388,16 @@ def test_no_cluster_is_rendered_that_could_not_connect() -> None:
     settings = load_settings(accesslog_tls={"certificate": "/a.pem", "key": "/a.key"})
     with pytest.raises(ConfigError, match="TOLLKEEPER_ENVOY_TLS"):
         render_bootstrap(load_config(EXAMPLE, settings), settings)
+
+
+def test_traces_are_rendered_where_they_are_asked_for() -> None:
+    """A tracer and the collector's cluster with an endpoint; without one there is neither."""
+    assert "tracing" not in manager(rendered())
+    assert "tollkeeper_otlp" not in clusters(rendered())
+    settings = load_settings(otlp_endpoint="https://collector:4317", trace_percent=5)
+    found = render_bootstrap(load_config(EXAMPLE, settings), settings)
+    tracing = manager(found)["tracing"]
+    assert tracing["provider"]["name"] == "envoy.tracers.opentelemetry"
+    assert tracing["random_sampling"] == {"value": 5}
+    collector = clusters(found)["tollkeeper_otlp"]
+    assert collector["transport_socket"]["typed_config"]["sni"] == "collector"

@@ -1,5 +1,7 @@
 """Settings: from the environment, from files, from a command line."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ def test_every_default_is_valid() -> None:
 
 def test_every_setting_says_why() -> None:
     """Each setting has a description, and each number names its unit or what it counts."""
-    units = ("_ms", "_s", "_bytes", "_nanos", "_entries", "_connections", "_workers")
+    units = ("_ms", "_s", "_bytes", "_nanos", "_entries", "_connections", "_workers", "_percent")
     for name, field in Settings.model_fields.items():
         assert field.description, name
         assert field.annotation is not int or name.endswith(units), name
@@ -148,3 +150,20 @@ def test_a_credential_comes_from_a_variable_or_a_file(
         read_credential("OTHER_KEY", None)
     with pytest.raises(ConfigError, match="missing"):
         read_credential(None, tmp_path / "missing")
+
+
+@pytest.mark.parametrize("url", ["collector:4317", "http://collector", "http://c:1/v1/traces"])
+def test_a_collector_is_named_by_host_and_port(url: str) -> None:
+    """OTLP over gRPC has no path; a role does not start with an endpoint that it cannot use."""
+    with pytest.raises(ConfigError, match="OTLP_ENDPOINT: write http://host:port"):
+        load_settings(otlp_endpoint=url)
+
+
+def test_traces_are_loaded_only_where_they_are_asked_for() -> None:
+    """A process that serves without traces has no tracer and no exporter in memory."""
+    told = "import sys, tollkeeper.serve; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    loaded = found.stdout.split()
+    assert "tollkeeper.serve" in loaded
+    unwanted = ("tollkeeper.tracing", "opentelemetry.exporter", "opentelemetry.sdk.trace.export")
+    assert [name for name in loaded if name.startswith(unwanted)] == []
