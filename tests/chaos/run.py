@@ -29,7 +29,7 @@ def summary(report: Report) -> str:
         f"clients heard: {_counts(report.answers)}",
         f"reservations: {_counts(states)}",
         f"the last replay: {told}, known {tally['duplicates']}",
-        f"answered as Envoy was killed, in no log, not charged: {len(report.books.lost)}",
+        f"answered as Envoy was killed, in no log, expired: {len(report.books.lost)}",
         "",
         "| fault | tried | answered again after | settled again after | clients heard |",
         "|---|---|---|---|---|",
