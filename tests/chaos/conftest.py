@@ -15,7 +15,9 @@ WORKERS = 5
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def arena(shared_arena: Arena) -> Arena:
-    """The shared stack, well again after the test before."""
+    """The shared stack, well again after the test before, however that one ended."""
+    shared_arena.stack.middleman.mischief = "none"
+    shared_arena.stack.proxy.cuts.clear()
     await until_well(shared_arena)
     return shared_arena
 

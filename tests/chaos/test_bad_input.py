@@ -50,6 +50,7 @@ def _payload(ticket: str) -> bytes:
 
 
 def write(path: Path, *lines: dict[str, Any]) -> Path:
+    path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 
@@ -135,11 +136,12 @@ async def test_two_replays_at_once_charge_once(arena: Arena, tmp_path: Path) -> 
     arena.stack.middleman.mischief = "delay"
     answers = await push(arena, payer, 60)
     lines = await lines_of(arena, payer, 60)
-    one, two = (write(tmp_path / f"{name}.log", *lines) for name in ("one", "two"))
+    # Each in a folder of its own: beside each other they would share the place where one stopped.
+    one, two = (write(tmp_path / name / "access.log", *lines) for name in ("one", "two"))
     both = await asyncio.gather(replay(arena, one), replay(arena, two))
     tallies = [said["files"][0]["tally"] for said in both]
-    assert sum(t["settled"] + t["late"] for t in tallies) == 60
-    assert sum(t["duplicates"] for t in tallies) == 60
+    assert sum(t["settled"] + t["late"] for t in tallies) == 60, tallies
+    assert sum(t["duplicates"] for t in tallies) == 60, tallies
     arena.stack.middleman.mischief = "none"
     await expect_exact_books(arena, payer, answers)
 
