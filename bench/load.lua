@@ -12,7 +12,7 @@ init = function(arguments)
     file:close()
   end
   for key in io.lines(keys_file) do
-    local headers = { authorization = "Bearer " .. key, host = wrk.host .. ":" .. wrk.port }
+    local headers = { authorization = "Bearer " .. key }
     if body then headers["content-type"] = "application/json" end
     requests[#requests + 1] = wrk.format(method, path, headers, body)
   end

@@ -15,7 +15,7 @@ from pathlib import Path
 GO_SOURCE = Path(__file__).with_name("go")
 RATELIMIT = "github.com/envoyproxy/ratelimit/src/service_cmd"
 RATELIMIT_VERSION = "v1.4.1-0.20260122083618-3fb702589d36"
-LITELLM = "litellm[proxy]==1.109.1"
+LITELLM = "litellm[proxy]==1.80.0"
 BUILD_S = 600
 
 
