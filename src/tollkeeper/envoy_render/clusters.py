@@ -42,6 +42,10 @@ HEALTH_TIMEOUT_MS = 200
 BUSY_HEALTH_TIMEOUT_MS = 1_000
 """A worker that is busy answers late; taking it out would only make the others busier."""
 
+_AT_ONCE: Rendered = {"update_merge_window": "0s"}
+"""Envoy merges changes of health for up to a second by default. Until then its threads send checks
+to a worker that is gone, again and again, and open streams to a sink whose entries are lost."""
+
 
 def service_clusters(settings: Settings) -> list[Rendered]:
     """Authorization, rate limits, and the sink of the access log."""
@@ -64,12 +68,7 @@ def upstream_clusters(config: Config) -> list[Rendered]:
 def _sink(where: Address) -> Rendered:
     """Without a healthy sink no stream may be opened: what Envoy then keeps, it does not lose."""
     return _service(ACCESSLOG_CLUSTER, (where,)) | {
-        # Envoy merges changes of health for up to a second by default, and until then its threads
-        # open streams to a sink that is gone, whose entries are lost.
-        "common_lb_config": {
-            "healthy_panic_threshold": {"value": 0},
-            "update_merge_window": "0s",
-        },
+        "common_lb_config": _AT_ONCE | {"healthy_panic_threshold": {"value": 0}},
         "health_checks": [_health(HEALTH_TIMEOUT_MS)],
     }
 
@@ -80,6 +79,7 @@ def _service(name: str, where: Sequence[Address]) -> Rendered:
         "type": "STATIC" if all(_is_literal(one) for one in where) else "STRICT_DNS",
         "connect_timeout": seconds(CONNECT_MS),
         "lb_policy": "LEAST_REQUEST",
+        "common_lb_config": {**_AT_ONCE},
         "circuit_breakers": _breakers(MAX_CALLS),
         "typed_extension_protocol_options": {
             _PROTOCOL: typed(_PROTOCOL, {"explicit_http_config": {"http2_protocol_options": {}}})
