@@ -253,6 +253,18 @@ def test_the_sink_gets_no_entry_that_it_could_lose() -> None:
     assert manager(rendered())["access_log_options"] == {"access_log_flush_interval": "5s"}
 
 
+@pytest.mark.parametrize("name", ["tollkeeper_authz", "tollkeeper_ratelimit"])
+def test_a_service_that_dies_or_comes_back_counts_at_once(name: str) -> None:
+    """Changes of health are not merged; nor is a check cut short before its own timeout."""
+    assert clusters(rendered())[name]["common_lb_config"] == {"update_merge_window": "0s"}
+    (check,) = (
+        one["typed_config"]["grpc_service"]
+        for one in manager(rendered())["http_filters"]
+        if one["name"] == "envoy.filters.http.ext_authz"
+    )
+    assert check["retry_policy"]["retry_back_off"]["max_interval"] == check["timeout"]
+
+
 def test_the_file_holds_what_replay_reads() -> None:
     """Every key that replay knows is written, and the headers that say usage."""
     stream, file = manager(rendered())["access_log"]
