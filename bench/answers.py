@@ -21,8 +21,8 @@ class Pace:
     quick: bool
 
 
-FULL = Pace(rounds=4, seconds=4, quick=False)
-QUICK = Pace(rounds=2, seconds=2, quick=True)
+FULL = Pace(rounds=3, seconds=4, quick=False)
+QUICK = Pace(rounds=2, seconds=1, quick=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,10 @@ async def ask(stage: Stage, pace: Pace) -> Answer:
     """Each route of the offer, its limit inline and by the service."""
     cases = [Case("Envoy alone", "alone")]
     for route in ROUTES:
-        cases += [
-            Case(f"{route}, inline", "everything", f"{route}-inline"),
-            Case(f"{route}, service", "everything", route),
-        ]
-    rounds = max(2, pace.rounds // 2)
-    rows = await take_turns(stage, cases, rounds, pace.seconds)
+        cases.append(Case(f"{route}, inline", "everything", f"{route}-inline"))
+        if not pace.quick:
+            cases.append(Case(f"{route}, service", "everything", route))
+    rounds = 1 if pace.quick else 2
+    rows = await take_turns(stage, cases, rounds, max(1.0, pace.seconds - 1))
     table = rows_table("Everything on, by meter", list(rows.values()), rows["Envoy alone"])
     return Answer("meters", [row.told() for row in rows.values()], table)

@@ -20,7 +20,7 @@ async def ask(home: Path, pace: Pace) -> Answer:
         async with open_stage(place, workers=workers, beside=False) as stage:
             name = f"{workers} worker{'s' if workers > 1 else ''}"
             cases = [Case(name, "everything", "ping-inline")]
-            found = await take_turns(stage, cases, max(2, pace.rounds // 2), pace.seconds)
+            found = await take_turns(stage, cases, 2, pace.seconds)
             rows += found.values()
     table = rows_table("Workers, everything on", rows, rows[0])
     return Answer("workers", [row.told() for row in rows], table)
