@@ -80,11 +80,13 @@ async def _watch(call: Call) -> None:
     """Look again and again until the call is over, overdue, or without its client."""
     loop = asyncio.get_running_loop()
     while call.task is not None:
-        left_s = LOOK_S if call.due_s is None else call.due_s - loop.time()
-        if left_s <= 0:
-            _end(call, "deadline")
-            return
-        await asyncio.sleep(min(left_s, LOOK_S))
+        pause_s = LOOK_S
+        if call.due_s is not None:
+            pause_s = min(pause_s, call.due_s - loop.time())
+            if pause_s < 0:
+                _end(call, "deadline")
+                return
+        await asyncio.sleep(pause_s)
         # After the whole body an event says at once whether the client still listens.
         if (await call.receive())["type"] == "http.disconnect":
             _end(call, "gone")
