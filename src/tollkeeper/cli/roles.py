@@ -39,6 +39,10 @@ def serve(
         str | None,
         typer.Option("--redis", help="ratelimit alone: its Redis; counters in memory without."),
     ] = None,
+    redis_per_second: Annotated[
+        str | None,
+        typer.Option("--redis-per-second", help="ratelimit alone: a Redis for limits per second."),
+    ] = None,
     worker: Annotated[
         int | None, typer.Option("--worker", help="authz: only that one of the workers.")
     ] = None,
@@ -47,10 +51,15 @@ def serve(
     ] = None,
 ) -> None:
     """Serve one role, or all, until SIGTERM or Ctrl-C."""
-    alone = {"--listen": listen, "--http-listen": http_listen, "--redis": redis}
+    alone = {
+        "--listen": listen,
+        "--http-listen": http_listen,
+        "--redis": redis,
+        "--redis-per-second": redis_per_second,
+    }
     if config is not None:
         _check_role(role, "--config")
-        _serve_rules(config, listen, http_listen, redis)
+        _serve_rules(config, listen, http_listen, (redis, redis_per_second))
         return
     for name, value in alone.items():
         if value is not None:
@@ -120,14 +129,21 @@ def _check_role(role: Role, option: str) -> None:
 
 
 def _serve_rules(
-    rules: Path, listen: str | None, http_listen: str | None, redis: str | None
+    rules: Path,
+    listen: str | None,
+    http_listen: str | None,
+    redis: tuple[str | None, str | None],
 ) -> None:
-    """The rate-limit service by itself, without settings or database."""
+    """The rate-limit service by itself, without settings or database; ``redis`` is the one for all
+    limits, and the one for limits per second where that is another."""
     from ratelimit.settings_values import RateLimitSettings, RedisSettings
     from tollkeeper.running import run
     from tollkeeper.serve import serve_ratelimit
 
-    own = RateLimitSettings(redis=RedisSettings(url=redis or ""))
+    url, url_per_second = redis
+    own = RateLimitSettings(redis=RedisSettings(url=url or ""))
+    if url_per_second is not None:
+        own = replace(own, redis_per_second=RedisSettings(url=url_per_second))
     if listen is not None:
         own = replace(own, listen=listen)
     if http_listen is not None:
