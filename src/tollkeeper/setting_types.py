@@ -21,6 +21,8 @@ REDIS_SCHEMES = frozenset(
         "rediss+sentinel",
     }
 )
+HOT_SCHEMES = frozenset(name for name in REDIS_SCHEMES if not name.endswith("+sentinel"))
+"""Of the hot copy: its client follows one server or a Cluster, and asks no Sentinel."""
 POSTGRES_SCHEMES = frozenset({"postgres", "postgresql"})
 
 
@@ -48,7 +50,17 @@ def _of_scheme(secret: SecretStr, schemes: frozenset[str]) -> SecretStr:
     return secret
 
 
+def _of_the_hot_copy(url: SecretStr) -> SecretStr:
+    if urlsplit(url.get_secret_value()).scheme in REDIS_SCHEMES - HOT_SCHEMES:
+        raise ValueError(
+            "the hot copy cannot be found by Sentinel; name one server or a Cluster, and for the "
+            "rate limits, which can, set TOLLKEEPER_RATELIMIT_REDIS_URL"
+        )
+    return _of_scheme(url, HOT_SCHEMES)
+
+
 RedisUrl = Annotated[SecretStr, AfterValidator(lambda url: _of_scheme(url, REDIS_SCHEMES))]
+HotRedisUrl = Annotated[SecretStr, AfterValidator(_of_the_hot_copy)]
 PostgresDsn = Annotated[SecretStr, AfterValidator(lambda dsn: _of_scheme(dsn, POSTGRES_SCHEMES))]
 
 

@@ -20,7 +20,14 @@ from billing.errors import ConfigError
 from billing.ticket import MIN_SECRET_BYTES
 from tollkeeper.addresses import Address, for_workers
 from tollkeeper.secret_files import fill_from_files, read_secret_file
-from tollkeeper.setting_types import Listen, ListenRow, OtlpEndpoint, PostgresDsn, RedisUrl
+from tollkeeper.setting_types import (
+    HotRedisUrl,
+    Listen,
+    ListenRow,
+    OtlpEndpoint,
+    PostgresDsn,
+    RedisUrl,
+)
 from tollkeeper.tls_files import TlsSettings
 
 ENV_PREFIX = "TOLLKEEPER_"
@@ -56,14 +63,16 @@ class Settings(TlsSettings, BaseSettings):
         None, description="Postgres, the truth: postgresql://user:password@host:port/database."
     )
     postgres_dsn_file: Path | None = Field(None, description="File that holds postgres_dsn.")
-    redis_url: RedisUrl | None = Field(
+    redis_url: HotRedisUrl | None = Field(
         None,
-        description="Redis, the hot copy: redis://host:port/0, rediss:// (TLS), unix:///path, "
-        "redis+cluster://host:port or redis+sentinel://host:port/name.",
+        description="Redis, the hot copy: redis://host:port/0, rediss:// (TLS), unix:///path or "
+        "redis+cluster://host:port; not by Sentinel.",
     )
     redis_url_file: Path | None = Field(None, description="File that holds redis_url.")
     ratelimit_redis_url: RedisUrl | None = Field(
-        None, description="Redis of the rate limits; redis_url where it is not set."
+        None,
+        description="Redis of the rate limits, redis+sentinel://host:port/name as well; redis_url "
+        "where it is not set.",
     )
     ratelimit_redis_url_file: Path | None = Field(
         None, description="File that holds ratelimit_redis_url."

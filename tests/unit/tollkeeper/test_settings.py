@@ -54,8 +54,9 @@ def test_the_rate_limits_share_a_redis_unless_told() -> None:
     """Without a Redis of their own, rate limits live beside the reservations."""
     both = load_settings(redis_url="redis://a:1")
     assert both.require_ratelimit_redis_url() == "redis://a:1"
-    own = load_settings(redis_url="redis://a:1", ratelimit_redis_url="unix:///r.sock")
-    assert own.require_ratelimit_redis_url() == "unix:///r.sock"
+    for url in ("unix:///r.sock", "redis+sentinel://s:1/main"):
+        own = load_settings(redis_url="redis://a:1", ratelimit_redis_url=url)
+        assert own.require_ratelimit_redis_url() == url
 
 
 def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
@@ -93,6 +94,8 @@ def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
         ("authz_listen", "h:1,h:2", "2 addresses for 1 workers"),
         ("gateway_listen", "nowhere", "write host:port or unix:path"),
         ("redis_url", "http://user:hunter2@h", "redis"),
+        ("redis_url", "redis+sentinel://user:hunter2@h/main", "cannot be found by Sentinel"),
+        ("redis_url", "rediss+sentinel://user:hunter2@h/main", "TOLLKEEPER_RATELIMIT_REDIS_URL"),
         ("postgres_dsn", "mysql://user:hunter2@h", "postgresql"),
         ("ticket_secret", "hunter2", "at least 16 bytes"),
         ("redis_deadline_ms", 0, "TOLLKEEPER_REDIS_DEADLINE_MS"),
