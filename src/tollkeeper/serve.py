@@ -113,6 +113,7 @@ async def serve_accesslog(settings: Settings) -> None:
         open_back_door(settings, offered, registry, _watched(tracing)) as door,
     ):
         await door.service.start(str(settings.accesslog_listen))
+        spare_garbage()
         log.info("serving", address=str(settings.accesslog_listen))
         shown = pages(registry, {"config": watch.readiness})
         page_jobs = serve_http(shown, settings.accesslog_metrics_listen, settings.metrics_tls)
