@@ -24,6 +24,7 @@ class AckFile:
     """The acknowledged position of one spool; before everything when none can be read."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         found = [slot for slot in map(self._read, range(SLOTS)) if slot is not None]
         self._turn, self.position = max(found, default=(0, _NOWHERE))
@@ -37,6 +38,11 @@ class AckFile:
         self.position = position
 
     def close(self) -> None:
+        os.close(self._fd)
+
+    def retire(self) -> None:
+        """Remove the file: there is nothing left of which it could tell."""
+        self._path.unlink(missing_ok=True)
         os.close(self._fd)
 
     def _read(self, slot: int) -> tuple[int, Position] | None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from accesslog.adopt import Adopter
 from accesslog.backoff import Backoff
 from accesslog.expire import Expirer
 from accesslog.intake import Intake
@@ -19,6 +20,7 @@ from accesslog.server import AccessLogServer, ServerCredentials
 from accesslog.service import AccessLogService, Parts
 from accesslog.settings import AccessLogSettings
 from accesslog.settle import Settler
+from accesslog.slots import claim
 from accesslog.spool import Spool
 from billing.catalog import Catalog
 from billing.stores.protocol import HotStore, LedgerStore, TruthStore
@@ -82,22 +84,60 @@ class Desk:
 
 def open_spool(directory: Path, desk: Desk) -> Spool:
     """The spool of one settler; :class:`billing.errors.Conflict` when another one owns it."""
-    metrics = desk.around.metrics
-
-    def tell(kind: str, text: str) -> None:
-        metrics.spool_faults.labels(kind).inc()
-        desk.notices.tell(f"spool_{kind}", text)
-
-    spool = Spool(directory, desk.settings.spool, desk.around.now_us, tell)
-    metrics.watch(spool, desk.around.now_us)
+    spool = _opened(directory, desk)
+    desk.around.metrics.watch(spool, desk.around.now_us)
     return spool
 
 
+def claim_spool(root: Path, desk: Desk) -> Spool:
+    """The first spool below the root that no other settler owns."""
+    spool = claim(root, lambda directory: _opened(directory, desk))
+    desk.around.metrics.watch(spool, desk.around.now_us)
+    return spool
+
+
+def _opened(directory: Path, desk: Desk) -> Spool:
+    def tell(kind: str, text: str) -> None:
+        desk.around.metrics.spool_faults.labels(kind).inc()
+        desk.notices.tell(f"spool_{kind}", text)
+
+    return Spool(directory, desk.settings.spool, desk.around.now_us, tell)
+
+
+def _pump(spool: Spool, desk: Desk) -> Pump:
+    return Pump(spool, desk.judge, desk.settler, desk.settings.settle, desk.around.now_s)
+
+
+def _adopter(root: Path, desk: Desk) -> Adopter:
+    return Adopter(
+        root,
+        opened=lambda directory: _opened(directory, desk),
+        pump=lambda spool: _pump(spool, desk),
+        interval_s=desk.settings.spool.adopt_interval_s,
+        metrics=desk.around.metrics,
+        notices=desk.notices,
+    )
+
+
+def _oldest_us(spool: Spool, adopter: Adopter | None) -> int | None:
+    """When the oldest entry that waits here came in, in our own spool or in another's."""
+    adopted_us = None if adopter is None else adopter.oldest_us
+    return min((us for us in (spool.oldest_us, adopted_us) if us is not None), default=None)
+
+
 def build_service(
-    desk: Desk, spool: Spool, credentials: ServerCredentials | None = None
+    desk: Desk,
+    spool: Spool,
+    credentials: ServerCredentials | None = None,
+    *,
+    root: Path | None = None,
 ) -> AccessLogService:
-    """The whole back door over an open spool, which it closes when it ends."""
+    """The whole back door over an open spool, which it closes when it ends.
+
+    Spools below ``root`` whose settlers are gone are taken over.
+    """
     around, settings = desk.around, desk.settings
+    adopter = None if root is None else _adopter(root, desk)
     intake = Intake(
         spool,
         usage_headers=settings.judge.usage_headers,
@@ -110,7 +150,7 @@ def build_service(
         around.ledger,
         desk.publisher,
         settings=settings.expire,
-        oldest_us=lambda: spool.oldest_us,
+        oldest_us=lambda: _oldest_us(spool, adopter),
         now_us=around.now_us,
         metrics=around.metrics,
         notices=desk.notices,
@@ -118,8 +158,9 @@ def build_service(
     parts = Parts(
         spool,
         AccessLogServer(intake, settings.server, around.metrics, desk.notices, credentials),
-        Pump(spool, desk.judge, desk.settler, settings.settle, around.now_s),
+        _pump(spool, desk),
         desk.publisher,
         expirer,
+        adopter,
     )
     return AccessLogService(parts, settings, desk.notices, around.now_s)

@@ -49,6 +49,9 @@ class AccessLogMetrics:
         self.published = self._counter("publications", "Told to the hot copy, by fate.", "fate")
         self.marked = self._counter("marked", "Entries dropped while the spool was full.")
         self.spool_faults = self._counter("spool_faults", "Damage to the spool.", "kind")
+        self.adopted = self._counter(
+            "spools_adopted", "Spools of settlers that are gone, by fate.", "fate"
+        )
         self.expired = self._counter("expired", "Reservations whose entry never came.")
         self.batch_size = self._histogram("batch_size", "Entries of a settled batch.", SIZES)
         self.settle_s = self._histogram("settle_seconds", "One batch to COMMIT.", LATENCY_S)
@@ -70,6 +73,10 @@ class AccessLogMetrics:
         self._gauge("spool_bytes", "Size on disk.").set_function(lambda: spool.size_bytes)
         self._gauge("spool_records", "Not yet settled.").set_function(lambda: spool.records)
         self._gauge("spool_age_seconds", "Of the oldest record.").set_function(age_s)
+
+    def watch_adopted(self, records: Callable[[], int]) -> None:
+        """Show how much is left of the spool that is taken over."""
+        self._gauge("adopted_records", "Left by another settler.").set_function(records)
 
     def judged(self, judged: Judged) -> None:
         """Count what a batch was made of."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from accesslog.adopt import Adopter
 from accesslog.expire import Expirer
 from accesslog.notices import Notices
 from accesslog.publish import Publisher
@@ -32,6 +33,7 @@ class Parts:
     pump: Pump
     publisher: Publisher
     expirer: Expirer
+    adopter: Adopter | None = None
 
 
 class AccessLogService:
@@ -57,11 +59,13 @@ class AccessLogService:
         """Settle until ``stop`` is set, then drain; raises what killed one of the parts."""
         parts = self._parts
         pumping = asyncio.create_task(parts.pump.run(), name="pump")
-        beside = (
+        beside = [
             asyncio.create_task(parts.server.watch(), name="health"),
             asyncio.create_task(parts.expirer.run(), name="expire"),
             asyncio.create_task(self._keep_promises(), name="promises"),
-        )
+        ]
+        if parts.adopter is not None:
+            beside.append(asyncio.create_task(parts.adopter.run(), name="adopt"))
         stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
             await asyncio.wait((stopping, pumping, *beside), return_when=asyncio.FIRST_COMPLETED)

@@ -54,7 +54,8 @@ class SpoolSettings:
     finished segment, ``append`` every message, at a disk's write latency each. ``when_full``:
     ``hold`` stops reading, so that Envoy keeps entries up to its own buffer and health says
     NOT_SERVING; ``mark`` drops entries, counted and reported with their times, to be replayed from
-    the log file.
+    the log file. ``adopt_interval_s``: how often spools of settlers that are gone are looked for
+    (5 s: listing a few directories, and soon enough for reservations that live for minutes).
     """
 
     max_bytes: int = 1024 * MIB
@@ -62,6 +63,7 @@ class SpoolSettings:
     window_bytes: int = 16 * MIB
     fsync: Fsync = "never"
     when_full: FullPosture = "hold"
+    adopt_interval_s: float = 5.0
 
     def __post_init__(self) -> None:
         if self.segment_bytes < 4096 or self.max_bytes < 4 * self.segment_bytes:

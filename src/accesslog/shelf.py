@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import os
 from collections.abc import Callable
@@ -10,9 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from accesslog.segments import Damage, Record, scan
-from billing.errors import Conflict
+from accesslog.slots import SUFFIX, disown, own
 
-SUFFIX = ".seg"
 Tell = Callable[[str, str], None]
 """Hears what was wrong: a word for the counter and a sentence for a person."""
 
@@ -29,24 +27,22 @@ class Checked(NamedTuple):
 class Shelf:
     """The files of one spool directory.
 
-    ``tell`` hears of every damage: ``torn``, ``damaged`` or ``gone``. Raises :class:`Conflict` when
-    another process owns the directory.
+    ``tell`` hears of every damage: ``torn``, ``damaged`` or ``gone``. Raises :class:`Conflict` (of
+    :mod:`billing.errors`) when another process owns the directory.
     """
 
     def __init__(self, directory: Path, tell: Tell) -> None:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = own(directory)
         self.directory = directory
         self._tell = tell
-        self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise Conflict(f"another process owns the spool {directory}") from None
 
     def close(self) -> None:
         """Give the directory up."""
         os.close(self._lock)
+
+    def retire(self) -> None:
+        """Remove the directory, whose segments are gone, and give it up."""
+        disown(self.directory, self._lock)
 
     def path(self, number: int) -> Path:
         return self.directory / f"{number:020d}{SUFFIX}"

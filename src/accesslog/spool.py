@@ -165,6 +165,15 @@ class Spool:
         self._ackfile.close()
         self._shelf.close()
 
+    def retire(self) -> None:
+        """Remove the directory of a spool that holds nothing any more, and give it up."""
+        assert self.records == 0, "what is not settled is never removed"
+        os.close(self._fd)
+        for number in self._segments:
+            self._shelf.remove(number)
+        self._ackfile.retire()
+        self._shelf.retire()
+
     def _recover(self) -> Position:
         """Check what the last owner left; returns up to where it was acknowledged."""
         numbers = self._shelf.numbers()

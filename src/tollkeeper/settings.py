@@ -236,6 +236,14 @@ class Settings(TlsSettings, BaseSettings):
         le=1 << 44,
         description="Entries on disk while Postgres is away: 1 GiB.",
     )
+    spool_dir: Path | None = Field(
+        None,
+        description="Where settlers keep entries on disk, each in a folder of its own; the folder "
+        "spool of home by default. Settlers that share it take over from one another.",
+    )
+    spool_adopt_interval_s: int = Field(
+        5, ge=1, le=3_600, description="How often spools of settlers that are gone are looked for."
+    )
     expire_interval_s: int = Field(
         5, ge=1, le=3_600, description="How often reservations without an entry are looked for."
     )

@@ -12,7 +12,7 @@ import structlog
 import uuid_utils
 from prometheus_client import CollectorRegistry
 
-from accesslog.assembly import Desk, Surroundings, build_service, open_spool
+from accesslog.assembly import Desk, Surroundings, build_service, claim_spool
 from accesslog.metrics import AccessLogMetrics
 from accesslog.notices import Told
 from accesslog.service import AccessLogService
@@ -67,7 +67,7 @@ class BackDoor:
 def accesslog_settings(settings: Settings) -> AccessLogSettings:
     """The settings of the environment as the back door takes them."""
     return AccessLogSettings(
-        spool=_spool_settings(settings.spool_max_bytes),
+        spool=_spool_settings(settings),
         settle=SettleSettings(
             batch_entries=settings.settle_batch_entries,
             batch_wait_s=settings.settle_batch_wait_ms / 1000,
@@ -77,11 +77,14 @@ def accesslog_settings(settings: Settings) -> AccessLogSettings:
     )
 
 
-def _spool_settings(max_bytes: int) -> SpoolSettings:
+def _spool_settings(settings: Settings) -> SpoolSettings:
     """A small spool has small segments, because space is given back by the segment."""
-    usual = SpoolSettings()
-    segment_bytes = min(usual.segment_bytes, max_bytes // SPOOL_SEGMENTS)
-    return SpoolSettings(max_bytes=max_bytes, segment_bytes=segment_bytes)
+    usual, max_bytes = SpoolSettings(), settings.spool_max_bytes
+    return SpoolSettings(
+        max_bytes=max_bytes,
+        segment_bytes=min(usual.segment_bytes, max_bytes // SPOOL_SEGMENTS),
+        adopt_interval_s=float(settings.spool_adopt_interval_s),
+    )
 
 
 def warn(told: str) -> None:
@@ -128,7 +131,8 @@ async def open_back_door(
     """Build the sink; entries that an earlier process left in the spool are settled too."""
     async with open_servers(settings, str(uuid_utils.uuid7()), PUBLISH_DEADLINE_S) as servers:
         desk = open_office(settings, servers, offered, registry, watched=watched)
-        spool = open_spool(settings.home / SPOOL_FOLDER, desk)
+        root = settings.spool_dir or settings.home / SPOOL_FOLDER
+        spool = claim_spool(root, desk)
         sweep = Sweep(
             servers.hot,
             PostgresStrays(servers.pool),
@@ -137,4 +141,4 @@ async def open_back_door(
             registry=registry,
         )
         credentials = server_credentials(settings.accesslog_tls)
-        yield BackDoor(build_service(desk, spool, credentials), sweep)
+        yield BackDoor(build_service(desk, spool, credentials, root=root), sweep)

@@ -322,3 +322,14 @@ def test_a_bound_below_four_segments_is_refused() -> None:
     """The settings say at once when they cannot work."""
     with pytest.raises(ConfigError, match="four"):
         SpoolSettings(max_bytes=10_000, segment_bytes=4_096)
+
+
+def test_a_spool_that_is_done_with_leaves_nothing(owner: Owner) -> None:
+    """Once all is acknowledged its directory can be removed, and then be anybody's."""
+    spool = owner.open()
+    for payload in numbered(20):
+        spool.append(payload)
+    assert drain(spool) == numbered(20)
+    spool.retire()
+    assert not owner.directory.exists()
+    owner.open().close()
