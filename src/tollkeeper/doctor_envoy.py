@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from billing.errors import Unavailable
+from tollkeeper.asking_pages import page_client, trust_of
 from tollkeeper.doctor import DEADLINE_S, Finding, Patient, config_of
 from tollkeeper.envoy_render import render_bootstrap
 
@@ -35,8 +36,12 @@ async def examine_envoy(patient: Patient) -> list[Finding]:
 
 async def examine_roles(patient: Patient) -> list[Finding]:
     """Each role says of itself that it is ready, or what is wrong."""
-    async with httpx.AsyncClient(timeout=DEADLINE_S) as client:
+    tls = patient.settings.pages_tls
+    async with page_client(DEADLINE_S, tls, trust_of(tls)) as client:
         return [await _role_finding(client, url) for url in patient.ready_urls]
+
+
+_TLS_REMEDY = "set TOLLKEEPER_PROBE_TLS, or TOLLKEEPER_ENVOY_TLS, to reach pages with TLS"
 
 
 async def _role_finding(client: httpx.AsyncClient, url: str) -> Finding:
@@ -44,7 +49,8 @@ async def _role_finding(client: httpx.AsyncClient, url: str) -> Finding:
     try:
         answer = await client.get(url)
     except httpx.HTTPError as error:
-        return Finding("roles", "bad", f"{url}: {type(error).__name__}", remedy)
+        said = f"{url}: {type(error).__name__} {error}".rstrip()
+        return Finding("roles", "bad", said, _TLS_REMEDY if "SSL" in said else remedy)
     if answer.status_code == httpx.codes.OK:
         return Finding("roles", "ok", f"{url}: ready")
     return Finding("roles", "bad", f"{url}: {answer.text.strip()[:300]}", remedy)

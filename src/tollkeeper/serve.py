@@ -185,11 +185,11 @@ def serve(role: str, settings: Settings, worker: int | None = None) -> None:
 
 
 def _host_parts(settings: Settings, role: HostedRole) -> HostParts | None:
-    """What hosting the role needs; ``None`` where ``grpc.aio`` serves it: always with TLS, and
-    unless hosting is asked for by name with traces, of which a hosted role has none."""
+    """What hosting the role needs; ``None`` where ``grpc.aio`` serves it: unless hosting is asked
+    for by name with traces, of which a hosted role has none."""
     by_role = {"authz": settings.authz_transport, "ratelimit": settings.ratelimit_transport}
     with_traces = role == "authz" and settings.otlp_endpoint is not None
-    if not settings.in_clear(role) or (with_traces and by_role[role] == "auto"):
+    if with_traces and by_role[role] == "auto":
         return None
     return host_parts(by_role[role])
 

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from billing.errors import ConfigError
+
+if TYPE_CHECKING:
+    import ssl
+
+Stamp = tuple[tuple[int, int], ...]
+"""What files looked like: it changes when one of them does."""
 TlsFile = Annotated[Path, BeforeValidator(lambda text: Path(text) if text else text)]
 
 
@@ -45,6 +52,32 @@ class ListenerTls(_Files):
         given = (self.certificate, self.key, self.client_ca)
         return tuple(path for path in given if path is not None)
 
+    def stamp(self) -> Stamp:
+        """What the files look like now; :class:`ConfigError` with the first that is not there."""
+        try:
+            found = [path.stat() for path in self.paths]
+        except OSError as error:
+            raise ConfigError(f"{error.filename} cannot be read: {error.strerror}") from error
+        return tuple((one.st_ino, one.st_mtime_ns) for one in found)
+
+    def check(self) -> Stamp:
+        """The stamp of files that a listener can show; :class:`ConfigError` for all others."""
+        import ssl  # noqa: PLC0415 - only who listens needs it
+
+        stamp = self.stamp()
+        for path in self.paths:
+            read_tls_file(path)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            # An empty password: a key that is locked is an error, not a question at a terminal.
+            context.load_cert_chain(self.certificate, self.key, password="")
+        except (OSError, ValueError) as error:
+            pair = f"{self.certificate} and {self.key}"
+            raise ConfigError(f"{pair} are no certificate and its key: {error}") from error
+        if self.client_ca is not None:
+            _load_authority(context, self.client_ca)
+        return stamp
+
     def uvicorn_options(self) -> dict[str, Any]:
         """The same for an HTTP server."""
         import ssl  # noqa: PLC0415 - only who listens needs it
@@ -56,10 +89,11 @@ class ListenerTls(_Files):
 
 
 class ClientTls(_Files):
-    """What Envoy needs to reach our listeners over TLS; the paths are those that *Envoy* sees.
+    """What a client needs to reach our listeners over TLS; the paths are those that *it* sees.
 
-    ``ca`` signed the certificates of the listeners. ``certificate`` and ``key`` are Envoy's own,
-    for mTLS. With ``server_name`` a listener's certificate must be for that DNS name.
+    ``ca`` signed the certificates of the listeners. ``certificate`` and ``key`` are the client's
+    own, for mTLS. With ``server_name`` a listener's certificate must be for that DNS name; without,
+    any certificate of ``ca`` is believed.
     """
 
     ca: TlsFile
@@ -73,13 +107,43 @@ class ClientTls(_Files):
             raise ValueError("certificate and key belong together")
         return self
 
+    def context(self) -> ssl.SSLContext:
+        """The same for a client in Python; :class:`ConfigError` when the files cannot be used."""
+        import ssl  # noqa: PLC0415 - only who asks over TLS needs it
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = self.server_name is not None
+        _load_authority(context, self.ca)
+        if self.certificate is not None:
+            try:
+                context.load_cert_chain(self.certificate, self.key, password="")
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"{self.certificate} cannot be used: {error}") from error
+        return context
+
+
+def read_tls_file(path: Path) -> bytes:
+    """The content of a file; :class:`ConfigError` when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _load_authority(context: ssl.SSLContext, path: Path) -> None:
+    read_tls_file(path)
+    try:
+        context.load_verify_locations(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} holds no certificate of an authority: {error}") from error
+
 
 class TlsSettings(BaseModel):
     """The part of the settings that is TLS; a listener is in clear where nothing is set."""
 
     authz_tls: ListenerTls | None = Field(
         None,
-        description='TLS of authorization, by grpc.aio: {"certificate": PATH, "key": PATH, '
+        description='TLS of authorization: {"certificate": PATH, "key": PATH, '
         '"client_ca": PATH}; with client_ca only clients with a certificate get in.',
     )
     ratelimit_tls: ListenerTls | None = Field(None, description="The same for the rate limits.")
@@ -94,14 +158,22 @@ class TlsSettings(BaseModel):
         'PATH, "key": PATH, "server_name": NAME}, as Envoy sees the files.',
     )
 
-    def in_clear(self, role: str) -> bool:
-        """Whether a role that can be hosted listens without TLS, as hosting needs it."""
-        return getattr(self, f"{role}_tls") is None and self.metrics_tls is None
+    probe_tls: ClientTls | None = Field(
+        None,
+        description="The same for whoever asks for health here: `doctor` and a stack; envoy_tls "
+        "where it is not set.",
+    )
 
-    @model_validator(mode="after")
-    def _tls_is_not_hosted(self) -> Self:
-        for role in ("authz", "ratelimit"):
-            transport = getattr(self, f"{role}_transport")
-            if transport == "hosted" and not self.in_clear(role):
-                raise ValueError(f"{role}_transport: a hosted role listens in clear, without TLS")
-        return self
+    def gateway_tls(self, role: Literal["authz", "ratelimit"]) -> ListenerTls | None:
+        """TLS of the port at which the gateway calls a role that can be hosted."""
+        return self.authz_tls if role == "authz" else self.ratelimit_tls
+
+    @property
+    def pages_tls(self) -> ClientTls | None:
+        """How pages with TLS are asked; ``None``: as the system's authorities say."""
+        return self.probe_tls or self.envoy_tls
+
+    def page_url(self, listener: Literal["admin", "metrics"], address: object) -> str:
+        """Where a page of the management API or of a role is, without its path."""
+        scheme = "http" if getattr(self, f"{listener}_tls") is None else "https"
+        return f"{scheme}://{address}"

@@ -13,9 +13,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from devstack import free_port
+from tests.certificates import Authority
 from tests.contract.api_clients import CONFIG
 from tollkeeper.admin import serve_admin
+from tollkeeper.asking_pages import page_client, trust_of
 from tollkeeper.settings import Settings, load_settings
+from tollkeeper.tls_files import ClientTls, ListenerTls
 
 WAIT_S = 20.0
 
@@ -57,18 +60,44 @@ async def test_taken_address_is_told(database: str, tmp_path: Path) -> None:
             await serve_admin(settings, asyncio.Event(), CollectorRegistry())
 
 
+async def test_over_tls_plaintext_is_refused(database: str, tmp_path: Path) -> None:
+    """In clear, without a certificate, and by a client that believes another authority nothing is
+    answered; a client with the right files reads health and documents."""
+    authority, stranger = Authority(tmp_path), Authority(tmp_path, "stranger")
+    own = authority.issue("client")
+    mine = ClientTls(ca=authority.ca, certificate=own.certificate, key=own.key)
+    pair = authority.issue("admin")
+    tls = ListenerTls(certificate=pair.certificate, key=pair.key, client_ca=authority.ca)
+    settings = _settings(database, tmp_path, admin_tls=tls)
+    url = settings.page_url("admin", settings.admin_listen)
+    assert url == f"https://{settings.admin_listen}"
+    async with _serving(settings, mine) as client:
+        assert (await client.get("/openapi.json")).status_code == 200
+        for refused, where in (
+            (None, f"http://{settings.admin_listen}"),
+            (ClientTls(ca=authority.ca), url),
+            (ClientTls(ca=stranger.ca, certificate=own.certificate, key=own.key), url),
+        ):
+            async with page_client(5.0, refused, trust_of(refused)) as other:
+                with pytest.raises(httpx.TransportError):
+                    await other.get(f"{where}/readyz")
+
+
 @asynccontextmanager
-async def _serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def _serving(
+    settings: Settings, tls: ClientTls | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
     stop = asyncio.Event()
     serving = asyncio.create_task(serve_admin(settings, stop, CollectorRegistry()))
-    async with httpx.AsyncClient(base_url=f"http://{settings.admin_listen}") as client:
+    async with page_client(5.0, tls, trust_of(tls)) as client:
+        client.base_url = settings.page_url("admin", settings.admin_listen)
         await _until(lambda: _ready(client))
         yield client
     stop.set()
     await serving
 
 
-def _settings(database: str, tmp_path: Path) -> Settings:
+def _settings(database: str, tmp_path: Path, **more: object) -> Settings:
     config = tmp_path / "tollkeeper.yaml"
     config.write_text(CONFIG.read_text())
     return load_settings(
@@ -76,6 +105,7 @@ def _settings(database: str, tmp_path: Path) -> Settings:
         home=tmp_path,
         postgres_dsn=database,
         admin_listen=f"127.0.0.1:{free_port()}",
+        **more,
     )
 
 

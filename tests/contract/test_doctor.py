@@ -10,17 +10,22 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from prometheus_client import CollectorRegistry
 
 from devstack import Envoy, Redis, free_port
 from devstack.resp import ask
+from tests.certificates import DNS_NAME, Authority
 from tests.contract.desks import ANNA, Office, open_office
 from tests.contract.paid_work import PaidWork
 from tollkeeper import doctor, doctor_envoy
+from tollkeeper.addresses import Address
 from tollkeeper.config import load_config
 from tollkeeper.doctor import Examination, Finding, Patient
 from tollkeeper.envoy_render import bootstrap_text
 from tollkeeper.operations.catalog import apply_catalog
+from tollkeeper.pages import pages, serve_http
 from tollkeeper.settings import Settings, load_settings
+from tollkeeper.tls_files import ListenerTls
 
 CONFIG = Path(__file__).parents[2] / "tollkeeper.yaml"
 
@@ -193,6 +198,33 @@ async def test_missing_ticket_secret(patient: Patient) -> None:
     assert "TOLLKEEPER_TICKET_SECRET" in (await _bad(bare, doctor.examine_configuration)).remedy
 
 
+async def test_role_with_tls(patient: Patient, tmp_path: Path) -> None:
+    """Without its authority a page over TLS is no page, and the variable is named; with the files
+    of the settings it is read like any other."""
+    authority = Authority(tmp_path)
+    pair, own = authority.issue("role"), authority.issue("doctor")
+    tls = ListenerTls(certificate=pair.certificate, key=pair.key, client_ca=authority.ca)
+    where = Address("127.0.0.1", free_port())
+    probe = {"ca": authority.ca, **own._asdict(), "server_name": DNS_NAME}
+    ready = [f"https://{where}/readyz"]
+    asking = replace(_with(patient, probe_tls=probe), ready_urls=ready)
+    serving = asyncio.create_task(serve_http(pages(CollectorRegistry(), {}), where, tls))
+    try:
+        async with asyncio.timeout(10):
+            while not await _listens(where):
+                await asyncio.sleep(0.02)
+        found = await _bad(replace(patient, ready_urls=ready), doctor_envoy.examine_roles)
+        assert "TOLLKEEPER_PROBE_TLS" in found.remedy
+        misnamed = {**probe, "server_name": "other.internal"}
+        other = replace(_with(patient, probe_tls=misnamed), ready_urls=ready)
+        assert "other.internal" in (await _bad(other, doctor_envoy.examine_roles)).seen
+        (found,) = await doctor.examine(asking, (doctor_envoy.examine_roles,))
+        assert (found.verdict, found.seen) == ("ok", f"{ready[0]}: ready")
+    finally:
+        serving.cancel()
+        await asyncio.wait([serving])
+
+
 async def _bad(patient: Patient, examination: Examination) -> Finding:
     """The one finding of an examination that something is wrong."""
     findings = await doctor.examine(patient, (examination,))
@@ -204,6 +236,15 @@ def _with(patient: Patient, **changes: object) -> Patient:
     known = patient.settings.model_dump(exclude_none=True, exclude={"ticket_secret"})
     settings = load_settings(**{**known, "ticket_secret": "s" * 32, **changes})
     return replace(patient, settings=settings)
+
+
+async def _listens(where: Address) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(where.host, where.port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 @asynccontextmanager

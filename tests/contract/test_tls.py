@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -18,18 +19,25 @@ from redis.exceptions import RedisClusterException, RedisError
 from billing.errors import ConfigError, StoreUnavailable
 from billing.stores.redis_client import connect
 from devstack import free_port
-from ratelimit.service import Listening, RateLimitTls, serve
-from ratelimit.settings_values import RateLimitSettings
 from tests.certificates import DNS_NAME, Authority, Pair
 from tests.contract.envoy_services import until
+from tests.contract.tls_clients import SERVING, health_of, page
+from tests.contract.transport_bench import TRANSPORTS
 from tollkeeper.addresses import Address
+from tollkeeper.hosted.certificates import Certificates
+from tollkeeper.hosted.parts import HostingMissing, find_host_parts
 from tollkeeper.pages import pages, serve_http
 from tollkeeper.settings import load_settings
-from tollkeeper.tls_files import ListenerTls
+from tollkeeper.stack.roles import RolePart
+from tollkeeper.tls_files import ClientTls, ListenerTls
 from tollkeeper.wiring.servers import open_servers
 from tollkeeper.wiring.tls import server_credentials
 
-SERVING = health_pb2.HealthCheckResponse.SERVING
+try:
+    find_host_parts()
+    MISSING = ""
+except HostingMissing as missing:
+    MISSING = str(missing)
 
 
 @pytest.fixture
@@ -38,126 +46,143 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
+Serve = Callable[[ListenerTls, ClientTls], AbstractAsyncContextManager["Limits"]]
+
+
+def asking(authority: Authority, own: Pair | None) -> ClientTls:
+    """How whoever starts a process asks for its health."""
+    files = {} if own is None else own._asdict()
+    return ClientTls(ca=authority.ca, **files)
+
+
 def mutual(authority: Authority) -> ListenerTls:
     pair = authority.issue("listener")
     return ListenerTls(certificate=pair.certificate, key=pair.key, client_ca=authority.ca)
 
 
-@asynccontextmanager
-async def rate_limits(folder: Path, tls: ListenerTls) -> AsyncIterator[Listening]:
-    """The rate-limit service with TLS on both of its ports."""
-    rules = folder / "rules"
-    rules.mkdir()
-    (rules / "one.yaml").write_text("domain: one\n")
-    stop, ports = asyncio.Event(), asyncio.Queue[Listening]()
-    settings = RateLimitSettings(listen="127.0.0.1:0", http_listen="127.0.0.1:0")
-    encryption = RateLimitTls(server_credentials(tls), tls.uvicorn_options())
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(
-            serve(settings, rules, stop=stop, listening=ports.put_nowait, tls=encryption)
-        )
-        try:
-            yield await ports.get()
-        finally:
-            stop.set()
+@dataclass(frozen=True)
+class Limits:
+    """A rate-limit service with TLS, and where its two ports are."""
+
+    address: str
+    pages: str
 
 
-def channel_credentials(ca: Path, own: Pair | None) -> grpc.ChannelCredentials:
-    if own is None:
-        return grpc.ssl_channel_credentials(ca.read_bytes())
-    key, chain = own.key.read_bytes(), own.certificate.read_bytes()
-    return grpc.ssl_channel_credentials(ca.read_bytes(), key, chain)
+@pytest.fixture(params=TRANSPORTS)
+def rate_limits(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -> Serve:
+    """Serves rate limits with TLS on both ports, as a process, by one transport after the
+    other."""
+    if request.param == "hosted" and MISSING:
+        pytest.skip(f"no hosted transport here: {MISSING}")
+
+    @asynccontextmanager
+    async def serve(tls: ListenerTls, probe: ClientTls) -> AsyncIterator[Limits]:
+        found = Limits(f"127.0.0.1:{free_port()}", f"https://127.0.0.1:{free_port()}")
+        env = {
+            "TOLLKEEPER_HOME": str(tmp_path),
+            "TOLLKEEPER_REDIS_URL": redis_url,
+            "TOLLKEEPER_RATELIMIT_LISTEN": found.address,
+            "TOLLKEEPER_RATELIMIT_METRICS_LISTEN": found.pages.removeprefix("https://"),
+            "TOLLKEEPER_RATELIMIT_TLS": tls.model_dump_json(),
+            "TOLLKEEPER_METRICS_TLS": tls.model_dump_json(),
+            "TOLLKEEPER_RATELIMIT_TRANSPORT": str(request.param),
+            "TOLLKEEPER_GATEWAY_SECRET": "gateway",
+            "EXAMPLE_API_KEY": "upstream",
+        }
+        async with RolePart(
+            "ratelimit",
+            tmp_path,
+            ("tollkeeper.serve", "ratelimit"),
+            env,
+            listen=found.address,
+            ready_url=f"{found.pages}/readyz",
+            tls=probe,
+        ):
+            yield found
+
+    return serve
 
 
-async def health_of(port: int, ca: Path, own: Pair | None) -> int:
-    """The status that a gRPC client hears, with or without a certificate of its own."""
-    credentials = channel_credentials(ca, own)
-    async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
-        answer = await health_pb2_grpc.HealthStub(channel).Check(
-            health_pb2.HealthCheckRequest(), timeout=5
-        )
-    return int(answer.status)
-
-
-async def page(port: int, ca: Path, own: Pair | None) -> int:
-    context = ssl.create_default_context(cafile=str(ca))
-    if own is not None:
-        context.load_cert_chain(own.certificate, own.key)
-    async with httpx.AsyncClient(verify=context) as client:
-        return (await client.get(f"https://127.0.0.1:{port}/livez")).status_code
-
-
-async def test_only_clients_with_a_certificate_get_in(tmp_path: Path, authority: Authority) -> None:
+async def test_only_clients_with_a_certificate_get_in(
+    tmp_path: Path, authority: Authority, rate_limits: Serve
+) -> None:
     """Of four clients, one has a certificate of the right authority; gRPC and pages alike."""
     stranger = Authority(tmp_path, "stranger").issue("impostor")
     own = authority.issue("client")
-    async with rate_limits(tmp_path, mutual(authority)) as ports:
-        assert await health_of(ports.grpc_port, authority.ca, own) == SERVING
-        assert await page(ports.http_port, authority.ca, own) == 200
-        for other in (None, stranger):
+    async with rate_limits(mutual(authority), asking(authority, own)) as served:
+        async with grpc.aio.insecure_channel(served.address) as channel:
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await health_of(ports.grpc_port, authority.ca, other)
-            assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
-            with pytest.raises(httpx.TransportError):
-                await page(ports.http_port, authority.ca, other)
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc_port}") as channel:
-            with pytest.raises(grpc.aio.AioRpcError):
                 await health_pb2_grpc.HealthStub(channel).Check(
                     health_pb2.HealthCheckRequest(), timeout=5
                 )
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(httpx.TransportError):
+            async with httpx.AsyncClient() as client:
+                await client.get(f"{served.pages.replace('https', 'http')}/livez")
+        for other in (None, stranger):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await health_of(served.address, authority.ca, other)
+            assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+            with pytest.raises(httpx.TransportError):
+                await page(served.pages, authority.ca, other)
+        assert await health_of(served.address, authority.ca, own) == SERVING
+        assert await page(served.pages, authority.ca, own) == 200
 
 
 async def test_without_an_authority_every_client_gets_in(
-    tmp_path: Path, authority: Authority
+    tmp_path: Path, authority: Authority, rate_limits: Serve
 ) -> None:
     """TLS alone encrypts; a client still knows whom it talks to."""
     pair = authority.issue("listener")
     other = Authority(tmp_path, "other")
     tls = ListenerTls(certificate=pair.certificate, key=pair.key)
-    async with rate_limits(tmp_path, tls) as ports:
-        assert await health_of(ports.grpc_port, authority.ca, None) == SERVING
+    async with rate_limits(tls, asking(authority, None)) as served:
         with pytest.raises(grpc.aio.AioRpcError):
-            await health_of(ports.grpc_port, other.ca, None)
+            await health_of(served.address, other.ca, None)
+        assert await health_of(served.address, authority.ca, None) == SERVING
 
 
 async def test_a_new_certificate_is_shown_without_a_restart(
-    tmp_path: Path, authority: Authority
+    authority: Authority, rate_limits: Serve
 ) -> None:
-    """The next client sees it; files that cannot be read leave the old one in force."""
+    """A client sees it soon; files that cannot be read leave the old one in force."""
     tls = mutual(authority)
     own = authority.issue("client")
 
-    async def shown(port: int) -> str:
+    async def shown(address: str) -> str:
         context = ssl.create_default_context(cafile=str(authority.ca))
         context.load_cert_chain(own.certificate, own.key)
         context.set_alpn_protocols(["h2"])
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", port, ssl=context, server_hostname=DNS_NAME
+        host, _, port = address.rpartition(":")
+        _, writer = await asyncio.open_connection(
+            host, int(port), ssl=context, server_hostname=DNS_NAME
         )
         serial = str(writer.get_extra_info("peercert")["serialNumber"])
         writer.close()
-        del reader
         return serial
 
-    async with rate_limits(tmp_path, tls) as ports:
-        first = await shown(ports.grpc_port)
-        assert await shown(ports.grpc_port) == first
+    async with rate_limits(tls, asking(authority, own)) as served:
+        first = await shown(served.address)
+        assert await shown(served.address) == first
         authority.issue("listener")
-        second = await shown(ports.grpc_port)
+        async with asyncio.timeout(10):
+            while (second := await shown(served.address)) == first:
+                await asyncio.sleep(0.1)
         tls.key.unlink()
-        assert await shown(ports.grpc_port) == second
-    assert second != first
+        await asyncio.sleep(1.5)  # longer than between two looks at the files
+        assert await shown(served.address) == second
+        assert await health_of(served.address, authority.ca, own) == SERVING
 
 
 async def test_the_pages_of_a_role_may_have_tls(authority: Authority) -> None:
     """Metrics and health of authorization and sink, served by the same helper."""
     tls, own, port = mutual(authority), authority.issue("client"), free_port()
-    where = Address("127.0.0.1", port)
+    where, url = Address("127.0.0.1", port), f"https://127.0.0.1:{port}"
     serving = asyncio.create_task(serve_http(pages(CollectorRegistry(), {}), where, tls))
 
     async def answered() -> int:
         try:
-            return await page(port, authority.ca, own)
+            return await page(url, authority.ca, own)
         except httpx.ConnectError:
             return 0
 
@@ -168,17 +193,37 @@ async def test_the_pages_of_a_role_may_have_tls(authority: Authority) -> None:
             await asyncio.sleep(0.02)
         assert found == 200
         with pytest.raises(httpx.TransportError):
-            await page(port, authority.ca, None)
+            await page(url, authority.ca, None)
     finally:
         serving.cancel()
         await until(serving.done)
 
 
-def test_a_missing_file_is_told_at_the_start(tmp_path: Path) -> None:
-    """A role with a wrong path does not start in clear, and says which file it is."""
-    absent = tmp_path / "absent.pem"
-    with pytest.raises(ConfigError, match=r"absent\.pem cannot be read"):
-        server_credentials(ListenerTls(certificate=absent, key=absent))
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_files_that_cannot_be_used_are_told_at_the_start(
+    tmp_path: Path, authority: Authority, transport: str
+) -> None:
+    """A role with a wrong path, another's key or no authority does not start in clear, and says
+    which file it is."""
+    pair, other = authority.issue("listener"), authority.issue("other")
+    absent, empty = tmp_path / "absent.pem", tmp_path / "empty.pem"
+    empty.write_text("nothing\n")
+    for files, told in (
+        ({"certificate": absent, "key": pair.key}, r"absent\.pem cannot be read"),
+        ({"certificate": pair.certificate, "key": other.key}, r"other\.key are no certificate"),
+        ({**pair._asdict(), "client_ca": empty}, r"empty\.pem holds no certificate"),
+    ):
+        tls = ListenerTls(**files)
+        with pytest.raises(ConfigError, match=told):
+            server_credentials(tls) if transport == "grpc" else socket_of(tls)
+
+
+def socket_of(tls: ListenerTls) -> None:
+    certificates = Certificates(tls)
+    try:
+        certificates.transport_socket()
+    finally:
+        certificates.close()
 
 
 @pytest.mark.parametrize("scheme", ["rediss", "rediss+cluster"])

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import asyncpg
 import grpc
+import httpx
 import psutil
 import pytest
 import pytest_asyncio
@@ -24,17 +25,22 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from devstack import Postgres, Redis
 from devstack.resp import ask
 from envoyapi.auth_v3_pb2 import CheckResponse
+from tests.certificates import Authority
+from tests.contract.tls_clients import SERVING, channel_credentials, health_of, page
 from tests.contract.transport_bench import (
+    CHECK,
     SERVICE,
     TRANSPORTS,
     Installation,
     Served,
     frame,
+    guarded,
     install,
     serving,
 )
 from tests.unit.extauthz.front_door import envoy_check
 from tollkeeper.hosted.parts import HostingMissing, find_host_parts
+from tollkeeper.tls_files import ClientTls, ListenerTls
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -287,6 +293,50 @@ async def test_health_is_told(served: Served) -> None:
         stub.Check(health_pb2.HealthCheckRequest(service="other"), timeout=5)
     )
     assert error.code() is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_only_a_certificate_of_the_right_authority_gets_in(
+    installation: Installation, transport: str, tmp_path: Path
+) -> None:
+    """In clear, without a certificate, with one of another authority, and a server that the client
+    does not believe: UNAVAILABLE. With the right one checks, health and pages are answered."""
+    if transport == "hosted" and MISSING:
+        pytest.skip(f"no hosted transport here: {MISSING}")
+    right, wrong = Authority(tmp_path), Authority(tmp_path, "stranger")
+    own, impostor = right.issue("client"), wrong.issue("impostor")
+    pair = right.issue("listener")
+    tls = ListenerTls(certificate=pair.certificate, key=pair.key, client_ca=right.ca)
+    client = ClientTls(ca=right.ca, certificate=own.certificate, key=own.key)
+    wire = ping(installation)
+    async with guarded(installation, transport, tmp_path, tls, client) as (address, pages):
+        for credentials in (
+            None,
+            channel_credentials(right.ca, None),
+            channel_credentials(right.ca, impostor),
+            channel_credentials(wrong.ca, own),
+        ):
+            error = await refused_by_grpc(checked(address, credentials, wire))
+            assert error.code() is grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(httpx.TransportError):
+            await page(pages, right.ca, None)
+        answer = CheckResponse.FromString(
+            await checked(address, channel_credentials(right.ca, own), wire)
+        )
+        assert answer.HasField("ok_response")
+        assert await health_of(address, right.ca, own) == SERVING
+        assert await page(pages, right.ca, own) == httpx.codes.OK
+
+
+async def checked(address: str, credentials: grpc.ChannelCredentials | None, wire: bytes) -> bytes:
+    """What a client with these credentials, or in clear, is answered."""
+    async with (
+        grpc.aio.insecure_channel(address)
+        if credentials is None
+        else grpc.aio.secure_channel(address, credentials)
+    ) as channel:
+        method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CHECK)
+        return await method(wire, timeout=5)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

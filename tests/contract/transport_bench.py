@@ -25,6 +25,7 @@ from tollkeeper.operations.desk import open_desk
 from tollkeeper.settings import load_settings
 from tollkeeper.stack.customers import Customer, open_customer
 from tollkeeper.stack.roles import RolePart
+from tollkeeper.tls_files import ClientTls, ListenerTls
 
 TRANSPORTS = ("grpc", "hosted")
 SERVICE = "envoy.service.auth.v3.Authorization"
@@ -161,6 +162,27 @@ async def serving(
     )
     async with part, grpc.aio.insecure_channel(f"unix:{first}", options=_OPTIONS) as channel:
         yield Served(transport, part, first, channel)
+
+
+@asynccontextmanager
+async def guarded(
+    installation: Installation, transport: str, home: Path, tls: ListenerTls, client: ClientTls
+) -> AsyncIterator[tuple[str, str]]:
+    """The front door by that transport with TLS on both of its ports; its address, and the URL of
+    its pages."""
+    address, pages = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    env = installation.env | {
+        "TOLLKEEPER_HOME": str(home),
+        "TOLLKEEPER_AUTHZ_LISTEN": address,
+        "TOLLKEEPER_AUTHZ_TLS": tls.model_dump_json(),
+        "TOLLKEEPER_AUTHZ_METRICS_LISTEN": pages,
+        "TOLLKEEPER_METRICS_TLS": tls.model_dump_json(),
+        "TOLLKEEPER_AUTHZ_TRANSPORT": transport,
+    }
+    args, url = ("tollkeeper.serve", "authz"), f"https://{pages}"
+    ready = f"{url}/readyz"
+    async with RolePart("authz", home, args, env, listen=address, ready_url=ready, tls=client):
+        yield address, url
 
 
 _OPTIONS = (("grpc.max_send_message_length", 64 << 20),)

@@ -63,7 +63,10 @@ def _patient(settings: Settings) -> Patient:
         settings.ratelimit_metrics_listen,
         settings.accesslog_metrics_listen,
     )
-    ready = [f"http://{address}/readyz" for address in addresses if not address.path]
+    roles = [settings.page_url("metrics", address) for address in addresses if not address.path]
+    if not settings.admin_listen.path:
+        roles.append(settings.page_url("admin", settings.admin_listen))
+    ready = [f"{role}/readyz" for role in roles]
     return Patient(settings, None if admin is None else f"http://{admin}", ready)
 
 

@@ -54,8 +54,10 @@ def _whole(upstream: UpstreamModel, folder: Path) -> UpstreamModel:
     credential: CredentialModel | None = upstream.credential
     if credential is not None and credential.file is not None:
         credential = credential.model_copy(update={"file": folder / credential.file})
-    ca_file = None if upstream.ca_file is None else folder / upstream.ca_file
-    return upstream.model_copy(update={"credential": credential, "ca_file": ca_file})
+    names = ("ca_file", "certificate_file", "key_file")
+    given = {name: getattr(upstream, name) for name in names}
+    files = {name: folder / path for name, path in given.items() if path is not None}
+    return upstream.model_copy(update={"credential": credential, **files})
 
 
 def _with_settings(config: Config, settings: Settings) -> Config:

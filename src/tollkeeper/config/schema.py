@@ -83,7 +83,15 @@ class UpstreamModel(Model):
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     idle_timeout_s: Annotated[int, Field(ge=1, le=3_600)] = 30
     ca_file: FilePath | None = None
+    certificate_file: FilePath | None = None
+    key_file: FilePath | None = None
     http2: bool = False
+
+    @model_validator(mode="after")
+    def _has_both_files(self) -> Self:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file belong together")
+        return self
 
 
 class MatchModel(Model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from billing.errors import ConfigError
@@ -123,6 +124,7 @@ def _tls(upstream: UpstreamModel, host: str) -> Rendered:
     common: Rendered = {
         "validation_context": {"trusted_ca": {"filename": authorities}},
         "alpn_protocols": ["h2" if upstream.http2 else "http/1.1"],
+        **_own_certificate(upstream.certificate_file, upstream.key_file),
     }
     fields = {"sni": host, "common_tls_context": common}
     return extension("envoy.transport_sockets.tls", _TLS, fields)
@@ -152,15 +154,23 @@ def _encrypted(settings: Settings, listener: ListenerTls | None) -> Rendered:
         name = {"san_type": "DNS", "matcher": {"exact": client.server_name}}
         trusted["match_typed_subject_alt_names"] = [name]
         fields["sni"] = client.server_name
-    common: Rendered = {"validation_context": trusted, "alpn_protocols": ["h2"]}
-    if client.certificate is not None:
-        pair = {
-            "certificate_chain": {"filename": str(client.certificate)},
-            "private_key": {"filename": str(client.key)},
-        }
-        common["tls_certificates"] = [pair]
-    fields["common_tls_context"] = common
+    fields["common_tls_context"] = {
+        "validation_context": trusted,
+        "alpn_protocols": ["h2"],
+        **_own_certificate(client.certificate, client.key),
+    }
     return {"transport_socket": extension("envoy.transport_sockets.tls", _TLS, fields)}
+
+
+def _own_certificate(certificate: Path | None, key: Path | None) -> Rendered:
+    """Envoy's own, for those that ask for one."""
+    if certificate is None:
+        return {}
+    pair = {
+        "certificate_chain": {"filename": str(certificate)},
+        "private_key": {"filename": str(key)},
+    }
+    return {"tls_certificates": [pair]}
 
 
 def _is_literal(where: Address) -> bool:

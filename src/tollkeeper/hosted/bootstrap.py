@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from tollkeeper.addresses import Address
-from tollkeeper.envoy_render.vocabulary import address, extension, typed
+from tollkeeper.envoy_render.vocabulary import Rendered, address, extension, typed
 
 APP = "tollkeeper.hosted.app:app"
 MAX_STREAMS = 1 << 15
@@ -20,8 +20,11 @@ _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConn
 _MODULE = "envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter"
 
 
-def render_host(where: Address, module_path: str, app: str = APP) -> str:
-    """The bootstrap as JSON."""
+def render_host(
+    where: Address, module_path: str, app: str = APP, transport_socket: Rendered | None = None
+) -> str:
+    """The bootstrap as JSON; the listener is in clear without a transport socket."""
+    encryption = {} if transport_socket is None else {"transport_socket": transport_socket}
     listener = {
         "name": "calls",
         "address": address(where),
@@ -35,12 +38,14 @@ def render_host(where: Address, module_path: str, app: str = APP) -> str:
                         _MANAGER,
                         _manager(module_path, app),
                     )
-                ]
+                ],
+                **encryption,
             }
         ],
     }
     return json.dumps(
         {
+            "node": {"id": "worker", "cluster": "tollkeeper"},  # certificates are not read without
             "static_resources": {"listeners": [listener]},
             "stats_config": {"stats_matcher": {"reject_all": True}},
         }

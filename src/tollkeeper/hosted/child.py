@@ -14,9 +14,12 @@ from collections.abc import Callable, Mapping
 from billing.errors import TollkeeperError
 from tollkeeper.addresses import Address
 from tollkeeper.hosted.bootstrap import APP, render_host
+from tollkeeper.hosted.certificates import Certificates
 from tollkeeper.hosted.control import DRAIN, DRAINED, READY, ControlLine
 from tollkeeper.hosted.parts import HostParts
+from tollkeeper.running import run_beside
 from tollkeeper.settings import HostedRole, hosting_environment
+from tollkeeper.tls_files import ListenerTls
 
 START_S = 30.0
 CLOSE_S = 8.0
@@ -36,6 +39,7 @@ class HostedWorker:
         *,
         address: Address,
         env: Mapping[str, str],
+        tls: ListenerTls | None = None,
         app: str = APP,
     ) -> None:
         self.name = f"{role} {worker}"
@@ -43,7 +47,9 @@ class HostedWorker:
         self._role: HostedRole = role
         self._worker = worker
         self._env = env
-        self._bootstrap = render_host(address, str(parts.module), app)
+        self._address = address
+        self._app = app
+        self._certificates = None if tls is None else Certificates(tls)
         self._process: Process | None = None
         self._line: ControlLine | None = None
 
@@ -55,11 +61,12 @@ class HostedWorker:
 
     async def start(self) -> None:
         """Start it and wait until it is ready; :class:`TollkeeperError` when it does not get so."""
+        argv = self._argv()
         ours, theirs = socket.socketpair()
         self._line = ControlLine(ours)
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
-                *self._argv(),
+                *argv,
                 stdin=DEVNULL,
                 env=self._environment(theirs.fileno()),
                 pass_fds=(theirs.fileno(),),
@@ -76,12 +83,27 @@ class HostedWorker:
             raise TollkeeperError(f"{self.name} did not start; its log says why")
 
     async def wait(self) -> int:
-        """Its exit code, once it has ended."""
-        assert self._process is not None, "it was started"
-        return await self._process.wait()
+        """Its exit code, once it has ended; meanwhile its certificates are followed."""
+        process = self._process
+        assert process is not None, "it was started"
+
+        async def ended() -> None:
+            await process.wait()
+
+        following = () if self._certificates is None else (self._certificates.follow(),)
+        await run_beside(ended(), following)
+        assert process.returncode is not None, "it has ended"
+        return process.returncode
 
     async def stop(self, drain_s: float) -> None:
         """Let it finish what it has in hand, and end it."""
+        try:
+            await self._end(drain_s)
+        finally:
+            if self._certificates is not None:
+                self._certificates.close()
+
+    async def _end(self, drain_s: float) -> None:
         if self._process is None or self._process.returncode is not None:
             return
         assert self._line is not None, "it was started"
@@ -114,9 +136,11 @@ class HostedWorker:
             return False
 
     def _argv(self) -> tuple[str, ...]:
+        socket_of = None if self._certificates is None else self._certificates.transport_socket()
+        module = str(self._parts.module)
         return (
             str(self._parts.envoy),
-            *("--config-yaml", self._bootstrap),
+            *("--config-yaml", render_host(self._address, module, self._app, socket_of)),
             *("--concurrency", "1"),
             "--disable-hot-restart",
             *("--log-level", "warning"),

@@ -53,7 +53,8 @@ async def open_authz(
             "config": watch.readiness,
             "listener": readiness_of(settings.authz_addresses[worker], draining),
         }
-        shown = serve_http(pages(registry, checks), settings.authz_metrics_addresses[worker])
+        where = settings.authz_metrics_addresses[worker]
+        shown = serve_http(pages(registry, checks), where, settings.metrics_tls)
         most_bytes = front.limits.max_message_bytes
         check = Method(front.handler.check, _check_fault, most_bytes, partial(_let_go, front))
         yield Hosted(
@@ -77,11 +78,12 @@ async def open_ratelimit(
     try:
         facts = service.facts()._replace(draining=draining)
         shown = Pages(service.handler, facts, registry, own.request_size_max_bytes)
+        where = settings.ratelimit_metrics_listen
         limit = Method(service.handler.should_rate_limit, _limit_fault, own.request_size_max_bytes)
         yield Hosted(
             RATELIMIT_SERVICE,
             {f"/{RATELIMIT_SERVICE}/ShouldRateLimit": limit},
-            (service.rules.run(), serve_http(shown.app(), settings.ratelimit_metrics_listen)),
+            (service.rules.run(), serve_http(shown.app(), where, settings.metrics_tls)),
         )
     finally:
         await service.close()

@@ -72,7 +72,8 @@ def _worker(
     address = _address(settings, role, worker)
     if parts is None:
         return GrpcWorker(role, worker, address, grpc_environment(settings, role))
-    return HostedWorker(parts, role, worker, address=address, env=worker_environment(settings))
+    env, tls = worker_environment(settings), settings.gateway_tls(role)
+    return HostedWorker(parts, role, worker, address=address, env=env, tls=tls)
 
 
 def _address(settings: Settings, role: HostedRole, worker: int) -> Address:

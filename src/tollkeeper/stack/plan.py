@@ -80,7 +80,7 @@ def plan_stack(
         "gateway_listen": _given(base.gateway_listen),
         "envoy_admin_listen": _given(base.envoy_admin_listen),
         "envoy_access_log_file": str(base.home.absolute() / "access.log"),
-        "upstream_urls": _upstreams(base, admin),
+        "upstream_urls": _upstreams(base, _admin_url(base, options, admin)),
     }
     if base.ticket_secret is None:
         fields["ticket_secret_file"] = str(secret_file(base.home, "ticket"))
@@ -95,8 +95,14 @@ def plan_stack(
 def _upstreams(base: Settings, admin: str) -> dict[str, str]:
     """URLs of the upstreams that a stack runs itself, unless they are set."""
     known = load_config(base.config_file, base).upstreams
-    own = {EXAMPLE_UPSTREAM: f"http://{_free()}", ADMIN_UPSTREAM: f"http://{admin}"}
+    own = {EXAMPLE_UPSTREAM: f"http://{_free()}", ADMIN_UPSTREAM: admin}
     return {name: url for name, url in own.items() if name in known} | base.upstream_urls
+
+
+def _admin_url(base: Settings, options: StackOptions, address: str) -> str:
+    """Where Envoy finds the management API; over TLS its upstream needs a ``ca_file``."""
+    encrypted = base.admin_tls is not None or "admin_tls" in dict(options.settings)
+    return f"{'https' if encrypted else 'http'}://{address}"
 
 
 def _free() -> str:

@@ -11,6 +11,8 @@ import httpx
 
 from devstack import Command, Part
 from devstack.part import Report, silent
+from tollkeeper.asking_pages import page_client, trust_of
+from tollkeeper.tls_files import ClientTls
 
 STOP_S = 12.0
 """Above the drain deadline of the roles, so that an orderly end is never cut short."""
@@ -20,7 +22,8 @@ PROBE_TIMEOUT_S = 1.0
 class RolePart(Part):
     """``tollkeeper ARGS``, with settings in its environment.
 
-    It answers when ``ready_url`` answers 200; it serves on ``listen``.
+    It answers when ``ready_url`` answers 200, which is asked by ``tls`` where it begins with
+    ``https``; it serves on ``listen``.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class RolePart(Part):
         *,
         listen: str,
         ready_url: str,
+        tls: ClientTls | None = None,
         report: Report = silent,
     ) -> None:
         super().__init__(name, data_dir, start_timeout_s=30.0, report=report)
@@ -39,6 +43,8 @@ class RolePart(Part):
         self._env = dict(env)
         self._listen = listen
         self._ready_url = ready_url
+        self._tls = tls
+        self._trust = trust_of(tls)
 
     @property
     def address(self) -> str:
@@ -51,7 +57,7 @@ class RolePart(Part):
 
     async def answers(self) -> bool:
         try:
-            async with httpx.AsyncClient(timeout=PROBE_TIMEOUT_S) as client:
+            async with page_client(PROBE_TIMEOUT_S, self._tls, self._trust) as client:
                 return (await client.get(self._ready_url)).status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False

@@ -180,13 +180,15 @@ class Stack:
         ]
 
     def _role(self, name: str, args: tuple[str, ...], listen: Address, health: Address) -> RolePart:
+        pages = self.settings.page_url("admin" if name == "admin" else "metrics", health)
         return RolePart(
             name,
             self.home / "logs",
             ("tollkeeper.serve", *args),
             self.role_env(name),
             listen=str(listen),
-            ready_url=f"http://{health}/readyz",
+            ready_url=f"{pages}/readyz",
+            tls=self.settings.pages_tls,
             report=self._report,
         )
 
@@ -245,11 +247,12 @@ class Stack:
             *settings.authz_metrics_addresses,
             settings.ratelimit_metrics_listen,
             settings.accesslog_metrics_listen,
-            settings.admin_listen,
         )
+        admin = settings.page_url("admin", settings.admin_listen)
+        pages = [*(settings.page_url("metrics", address) for address in health), admin]
         return {
             "gateway": self.gateway_url,
-            "admin": f"http://{settings.admin_listen}",
+            "admin": admin,
             "authz": str(settings.authz_addresses[0]),
             "authz_workers": [str(address) for address in settings.authz_addresses],
             "ratelimit": str(settings.ratelimit_listen),
@@ -260,7 +263,7 @@ class Stack:
             "upstream": settings.upstream_urls.get(EXAMPLE_UPSTREAM, ""),
             "upstream_urls": settings.upstream_urls,
             "access_log": str(settings.envoy_access_log_file),
-            "metrics": [f"http://{address}/metrics" for address in health],
+            "metrics": [f"{page}/metrics" for page in pages],
             "pids": {name: part.pid for name, part in self.parts.items()},
         }
 

@@ -3,27 +3,26 @@ and nobody restarts a role for them."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import grpc
 import structlog
 
 from billing.errors import ConfigError
-from tollkeeper.tls_files import ListenerTls
+from tollkeeper.tls_files import ListenerTls, Stamp, read_tls_file
 
 log = structlog.get_logger("tls")
-Stamp = tuple[tuple[int, int], ...]
 
 
 def server_credentials(tls: ListenerTls | None) -> grpc.ServerCredentials | None:
     """Credentials for a listener, ``None`` for one in clear.
 
-    Raises :class:`ConfigError` when a file cannot be read. Files that change later are taken up at
+    Raises :class:`ConfigError` when a file cannot be used. Files that change later are taken up at
     the next handshake; while they cannot be read, the old ones are shown.
     """
     if tls is None:
         return None
+    tls.check()
     files = _Files(tls)
     fetch: Any = files.fetch  # None is as good as an answer, which its type does not say
     return grpc.dynamic_ssl_server_credentials(
@@ -40,29 +39,15 @@ class _Files:
 
     def configuration(self) -> grpc.ServerCertificateConfiguration:
         """Read them; raises :class:`ConfigError`."""
-        self._stamp = self._look()
-        authority = None if self._tls.client_ca is None else _read(self._tls.client_ca)
-        pair = (_read(self._tls.key), _read(self._tls.certificate))
+        self._stamp = self._tls.stamp()
+        authority = None if self._tls.client_ca is None else read_tls_file(self._tls.client_ca)
+        pair = (read_tls_file(self._tls.key), read_tls_file(self._tls.certificate))
         return grpc.ssl_server_certificate_configuration([pair], root_certificates=authority)
 
     def fetch(self) -> grpc.ServerCertificateConfiguration | None:
         """What gRPC asks at each handshake: the files anew, or ``None`` when they are the same."""
         try:
-            return None if self._look() == self._stamp else self.configuration()
+            return None if self._tls.stamp() == self._stamp else self.configuration()
         except ConfigError as error:
             log.warning("certificates not taken up, the old ones are shown", why=str(error))
             return None
-
-    def _look(self) -> Stamp:
-        try:
-            found = [path.stat() for path in self._tls.paths]
-        except OSError as error:
-            raise ConfigError(f"{error.filename} cannot be read: {error.strerror}") from error
-        return tuple((one.st_ino, one.st_mtime_ns) for one in found)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error

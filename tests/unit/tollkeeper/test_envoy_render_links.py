@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from billing.errors import ConfigError
-from tests.unit.tollkeeper.test_envoy_render import EXAMPLE, clusters, manager, rendered
+from tests.unit.tollkeeper.example import EXAMPLE, example_config
+from tests.unit.tollkeeper.test_envoy_render import clusters, manager, rendered
 from tollkeeper.config import load_config
 from tollkeeper.envoy_render import render_bootstrap
 from tollkeeper.settings import load_settings
@@ -16,7 +19,7 @@ def test_clusters_have_tls_where_their_listener_has_it() -> None:
     listener = {"certificate": "/tls/a.pem", "key": "/tls/a.key"}
     envoy = {"ca": "/ca.pem", "certificate": "/e.pem", "key": "/e.key", "server_name": "t.internal"}
     settings = load_settings(authz_tls=listener, envoy_tls=envoy)
-    found = clusters(render_bootstrap(load_config(EXAMPLE, settings), settings))
+    found = clusters(render_bootstrap(example_config(), settings))
     socket = found["tollkeeper_authz"]["transport_socket"]["typed_config"]
     common = socket["common_tls_context"]
     assert socket["sni"] == "t.internal"
@@ -32,7 +35,27 @@ def test_no_cluster_is_rendered_that_could_not_connect() -> None:
     """A listener with TLS, and an Envoy that is not told of it: refused with what to set."""
     settings = load_settings(accesslog_tls={"certificate": "/a.pem", "key": "/a.key"})
     with pytest.raises(ConfigError, match="TOLLKEEPER_ENVOY_TLS"):
-        render_bootstrap(load_config(EXAMPLE, settings), settings)
+        render_bootstrap(example_config(), settings)
+
+
+def test_an_upstream_may_ask_for_a_certificate(tmp_path: Path) -> None:
+    """Both files reach its cluster; one of them alone is refused."""
+    path, admin = tmp_path / "tollkeeper.yaml", "    url: http://127.0.0.1:8080\n"
+    text = EXAMPLE.read_text()
+    assert admin in text
+    files = "    certificate_file: envoy.pem\n    key_file: /tls/envoy.key\n"
+    path.write_text(text.replace(admin, admin.replace("http:", "https:") + files))
+    found = clusters(render_bootstrap(load_config(path, load_settings()), load_settings()))
+    typed_config = found["upstream_admin"]["transport_socket"]["typed_config"]
+    assert typed_config["common_tls_context"]["tls_certificates"] == [
+        {
+            "certificate_chain": {"filename": str(tmp_path / "envoy.pem")},
+            "private_key": {"filename": "/tls/envoy.key"},
+        }
+    ]
+    path.write_text(text.replace(admin, admin + "    key_file: /tls/envoy.key\n"))
+    with pytest.raises(ConfigError, match="belong together"):
+        load_config(path, load_settings())
 
 
 def test_traces_are_rendered_where_they_are_asked_for() -> None:
@@ -40,7 +63,7 @@ def test_traces_are_rendered_where_they_are_asked_for() -> None:
     assert "tracing" not in manager(rendered())
     assert "tollkeeper_otlp" not in clusters(rendered())
     settings = load_settings(otlp_endpoint="https://collector:4317", trace_percent=5)
-    found = render_bootstrap(load_config(EXAMPLE, settings), settings)
+    found = render_bootstrap(example_config(), settings)
     tracing = manager(found)["tracing"]
     assert tracing["provider"]["name"] == "envoy.tracers.opentelemetry"
     assert tracing["random_sampling"] == {"value": 5}

@@ -40,12 +40,12 @@ def test_what_cannot_be_used_is_told(
         load_settings()
 
 
-def test_a_hosted_role_has_no_tls() -> None:
-    """Asked for both, there is no guess; asked for TLS alone, the role is not hosted."""
-    with pytest.raises(ConfigError, match="a hosted role listens in clear"):
-        load_settings(authz_tls=PAIR, authz_transport="hosted")
-    with pytest.raises(ConfigError, match="a hosted role listens in clear"):
-        load_settings(metrics_tls=PAIR, ratelimit_transport="hosted")
-    settings = load_settings(authz_tls=PAIR)
-    assert not settings.in_clear("authz")
-    assert settings.in_clear("ratelimit")
+def test_pages_follow_the_tls_of_their_listener() -> None:
+    """Each listener's pages have their own scheme; whoever asks takes Envoy's files, or its
+    own."""
+    settings = load_settings(admin_tls=PAIR, envoy_tls='{"ca": "/tls/ca.pem"}')
+    assert settings.page_url("admin", settings.admin_listen) == "https://127.0.0.1:8080"
+    assert settings.page_url("metrics", "127.0.0.1:9102") == "http://127.0.0.1:9102"
+    assert settings.pages_tls == settings.envoy_tls
+    own = load_settings(probe_tls='{"ca": "/a"}', envoy_tls='{"ca": "/b"}')
+    assert own.pages_tls == own.probe_tls
