@@ -230,6 +230,37 @@ CREATE TABLE public.ledger_orders (
     CONSTRAINT ledger_orders_reference_check CHECK (((length(reference) >= 1) AND (length(reference) <= 200)))
 );
 
+CREATE TABLE public.ledger_verdicts (
+    id bigint NOT NULL,
+    whole boolean NOT NULL,
+    since_batch bigint NOT NULL,
+    through_batch bigint NOT NULL,
+    broken smallint[] NOT NULL,
+    broken_now smallint[] NOT NULL,
+    skipped smallint[] NOT NULL,
+    verdict text NOT NULL,
+    checked_by text NOT NULL,
+    took_ms bigint NOT NULL,
+    checked_at timestamp with time zone NOT NULL,
+    CONSTRAINT ledger_verdicts_broken_check CHECK ((broken <@ ARRAY[(1)::smallint, (2)::smallint, (3)::smallint, (4)::smallint, (5)::smallint, (6)::smallint, (7)::smallint, (8)::smallint])),
+    CONSTRAINT ledger_verdicts_check CHECK ((broken_now <@ broken)),
+    CONSTRAINT ledger_verdicts_checked_by_check CHECK (((length(checked_by) >= 1) AND (length(checked_by) <= 200))),
+    CONSTRAINT ledger_verdicts_since_batch_check CHECK ((since_batch >= 0)),
+    CONSTRAINT ledger_verdicts_skipped_check CHECK ((skipped <@ ARRAY[(1)::smallint, (2)::smallint, (3)::smallint, (4)::smallint, (5)::smallint, (6)::smallint, (7)::smallint, (8)::smallint])),
+    CONSTRAINT ledger_verdicts_through_batch_check CHECK ((through_batch >= 0)),
+    CONSTRAINT ledger_verdicts_took_ms_check CHECK ((took_ms >= 0)),
+    CONSTRAINT ledger_verdicts_verdict_check CHECK (((length(verdict) >= 1) AND (length(verdict) <= 2000)))
+);
+
+ALTER TABLE public.ledger_verdicts ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.ledger_verdicts_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE public.operators (
     id uuid NOT NULL,
     name text NOT NULL,
@@ -448,6 +479,9 @@ ALTER TABLE ONLY public.ledger_checks
 ALTER TABLE ONLY public.ledger_orders
     ADD CONSTRAINT ledger_orders_pkey PRIMARY KEY (account_id, reference);
 
+ALTER TABLE ONLY public.ledger_verdicts
+    ADD CONSTRAINT ledger_verdicts_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.operators
     ADD CONSTRAINT operators_pkey PRIMARY KEY (id);
 
@@ -491,6 +525,8 @@ CREATE UNIQUE INDEX api_keys_hash ON public.api_keys USING btree (hash);
 CREATE INDEX audit_log_account ON public.audit_log USING btree (account_id, id) WHERE (account_id IS NOT NULL);
 
 CREATE INDEX idempotency_keys_age ON public.idempotency_keys USING brin (created_at);
+
+CREATE INDEX ledger_verdicts_newest ON public.ledger_verdicts USING btree (whole, id);
 
 CREATE UNIQUE INDEX operators_name ON public.operators USING btree (name) WHERE (revoked_at IS NULL);
 

@@ -237,6 +237,9 @@ def clock_finding(part: str, skew: timedelta) -> Finding:
 def _check_finding(books: BooksStatus) -> Finding:
     if books.checked_at is None:
         return Finding("books", "warn", "never checked", "run `tollkeeper ledger check`")
+    if books.broken:
+        remedy = "docs/operating.md, TollkeeperLedgerBroken"
+        return Finding("books", "bad", books.broken, remedy)
     age = datetime.now(UTC) - books.checked_at
     said = f"last found in order at {books.checked_at:%Y-%m-%d %H:%M:%SZ}"
     if age > CHECK_AGE:

@@ -14,6 +14,7 @@ from billing.stores.postgres_check import (
     Broken,
     ChainEnd,
     Checked,
+    Pace,
     Totals,
     first_broken,
     hash_of_batch,
@@ -99,14 +100,14 @@ def flaw_of(transfer: Transfer) -> Broken | None:
 
 
 async def walk_chain(
-    connection: Connection, since: Checked, end: ChainEnd, progress: Progress
+    connection: Connection, since: Checked, end: ChainEnd, pace: Pace, progress: Progress
 ) -> ChainWalk:
     """Walk from the last check to the end of the chain, telling how far it is."""
     walk = ChainWalk.after(since)
     if since.batch_id and await hash_of_batch(connection, since.batch_id) != since.hash:
         walk.unchained = Broken(f"batch {since.batch_id}", "was checked with another hash")
     total = end.last_batch_id - since.batch_id
-    async for batch in read_batches(connection, since.batch_id):
+    async for batch in read_batches(connection, since.batch_id, pace):
         walk.take(batch)
         progress("batches", walk.batches, total)
     if walk.unchained is None and (walk.batch_id, walk.hash) != (end.batch_id, end.hash):

@@ -30,7 +30,8 @@ Progress = Callable[[str, int, int], None]
 class Proof:
     """One invariant: how much was looked at, the first broken row if there is one, and remarks.
 
-    ``skipped`` says why it was not looked at, and is empty when it was.
+    ``skipped`` says why it was not looked at, and is empty when it was. ``of_now`` says that it is
+    broken by how things stand, not by a row of a batch: every check looks at all of that anew.
     """
 
     invariant: Invariant
@@ -39,6 +40,7 @@ class Proof:
     broken_how: str = ""
     notices: tuple[str, ...] = ()
     skipped: str = ""
+    of_now: bool = False
 
     @property
     def holds(self) -> bool:
@@ -58,6 +60,11 @@ class LedgerReport:
     def first_broken(self) -> Proof | None:
         """The first invariant that does not hold."""
         return next((proof for proof in self.proofs if not proof.holds), None)
+
+    @property
+    def batches_in_order(self) -> bool:
+        """Whether the next check may go on behind these batches."""
+        return all(proof.holds or proof.of_now for proof in self.proofs)
 
     @property
     def verdict(self) -> str:

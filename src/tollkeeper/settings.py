@@ -29,6 +29,7 @@ from tollkeeper.setting_types import (
     RedisUrl,
 )
 from tollkeeper.tls_files import TlsSettings
+from tollkeeper.watch_settings import WatchSettings
 
 ENV_PREFIX = "TOLLKEEPER_"
 HOSTED_PREFIX = "TOLLKEEPER_HOSTED_"
@@ -44,7 +45,7 @@ _SECRETS = (
 )
 
 
-class Settings(TlsSettings, BaseSettings):
+class Settings(TlsSettings, WatchSettings, BaseSettings):
     """What differs between two installations of the same ``tollkeeper.yaml``."""
 
     model_config = SettingsConfigDict(

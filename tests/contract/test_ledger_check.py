@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
 
 import pytest
 
 from billing.accounts import Account
 from billing.stores.postgres_access import Connection
 from tests.contract.desks import ANNA, Office, open_office
+from tests.contract.every_kind import every_kind
 from tests.contract.ledger_damage import DAMAGE, Damage
-from tests.contract.paid_work import CHARGING_ROUTE, PaidWork
+from tests.contract.paid_work import PaidWork
 from tollkeeper.ledger_check import CheckAsk, check_ledger
 from tollkeeper.operations import accounts, orders
 
@@ -32,7 +32,7 @@ async def account(office: Office) -> Account:
     await office.sells("llm")
     account = await office.account(paid_nanos=5000)
     await office.subscribes(account)
-    await _every_kind(office, account)
+    await every_kind(office, account)
     return account
 
 
@@ -68,7 +68,7 @@ async def test_damage_is_found_and_named(office: Office, account: Account, damag
 async def test_check_goes_on_from_the_last_one(office: Office, account: Account) -> None:
     """The second check looks only at what came after the first; the whole looks at everything."""
     first = await check_ledger(office.desk, CheckAsk(), _silent)
-    await _every_kind(office, account, suffix=" again")
+    await every_kind(office, account, suffix=" again")
     second = await check_ledger(office.desk, CheckAsk(), _silent)
     whole = await check_ledger(office.desk, WHOLE, _silent)
     assert (first.since_batch, second.since_batch) == (0, first.through_batch)
@@ -186,22 +186,6 @@ async def test_traffic_does_not_disturb_the_check(office: Office, account: Accou
 
     _, verdicts = await asyncio.gather(settle(), check())
     assert verdicts == {"ledger check: ok"}
-
-
-async def _every_kind(office: Office, account: Account, suffix: str = "") -> None:
-    """Every kind of transfer but a top-up, and a reservation in every state."""
-    work = PaidWork(office)
-    settled, released = work.request(account, 40), work.unbilled(account)
-    late = work.request(account, 30, route=CHARGING_ROUTE)
-    expired = work.request(account, 0)
-    await work.admit(settled, released, late, expired)
-    await work.settle(settled, released)
-    await work.expire()
-    await work.settle(late)
-    async with office.desk.act(ANNA, "test") as act:
-        await orders.correct(act, account.id, -7, f"fix{suffix}", reason="typo")
-    await work.admit(work.request(account, 0))
-    office.clock.forward(timedelta(seconds=5))
 
 
 async def _above_triggers(connection: Connection, damage: str) -> None:

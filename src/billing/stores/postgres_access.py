@@ -5,8 +5,9 @@ The doors have stores of their own with tight deadlines; what an operator asks m
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 import asyncpg
@@ -22,12 +23,16 @@ else:
 Record: TypeAlias = asyncpg.Record
 
 CONNECT_TIMEOUT_S = 10.0
+NOTHING_MORE: Mapping[str, str] = MappingProxyType({})
 
 
-async def open_pool(dsn: str, connections: int, statement_s: float) -> Pool:
+async def open_pool(
+    dsn: str, connections: int, statement_s: float, session: Mapping[str, str] = NOTHING_MORE
+) -> Pool:
     """Connect; ``StoreUnavailable`` when Postgres cannot be reached or does not let us in.
 
-    ``statement_s`` bounds each statement, here and in the server.
+    ``statement_s`` bounds each statement, here and in the server. ``session`` are parameters of
+    Postgres for these connections, beside or instead of the usual ones.
     """
     try:
         return await asyncpg.create_pool(
@@ -40,6 +45,7 @@ async def open_pool(dsn: str, connections: int, statement_s: float) -> Pool:
                 "application_name": "tollkeeper",
                 "statement_timeout": str(int(statement_s * 1000)),
                 "timezone": "UTC",
+                **session,
             },
         )
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -19,6 +19,20 @@ SQL = load_queries("check.sql")
 BATCHES_AT_ONCE = 1_000
 LINES_AT_ONCE = 10_000
 """Rows of the ledger in memory at the same time, about 20 MiB; one larger batch is read whole."""
+
+
+async def _no_breath() -> None:
+    """Somebody waits for the answer."""
+
+
+class Pace(NamedTuple):
+    """How many rows are in hand at once, and what is waited for after each such piece."""
+
+    lines_at_once: int = LINES_AT_ONCE
+    breath: Callable[[], Awaitable[None]] = _no_breath
+
+
+FULL_SPEED = Pace()
 
 Totals = Mapping[LedgerCode, tuple[int, int]]
 """Debits and credits of all ledger accounts of a code together."""
@@ -107,12 +121,15 @@ async def keep_check(
     )
 
 
-async def read_batches(connection: Connection, after: int) -> AsyncIterator[BatchLines]:
+async def read_batches(
+    connection: Connection, after: int, pace: Pace = FULL_SPEED
+) -> AsyncIterator[BatchLines]:
     """Batches in the order of the chain with all their rows, in bounded memory."""
     while rows := await connection.fetch(SQL["batches_after"], after, BATCHES_AT_ONCE):
-        for piece in _pieces(rows):
+        for piece in _pieces(rows, pace.lines_at_once):
             for batch in await _with_lines(connection, piece):
                 yield batch
+            await pace.breath()
         after = rows[-1]["id"]
 
 
@@ -152,13 +169,13 @@ async def account_ids(connection: Connection, after: str, at_most: int) -> Seque
     return [row["id"] for row in rows]
 
 
-def _pieces(rows: Sequence[Record]) -> Iterator[Sequence[Record]]:
-    """Consecutive batches of at most ``LINES_AT_ONCE`` rows together, or one that has more."""
+def _pieces(rows: Sequence[Record], lines_at_once: int) -> Iterator[Sequence[Record]]:
+    """Consecutive batches of at most ``lines_at_once`` rows together, or one that has more."""
     piece: list[Record] = []
     lines = 0
     for row in rows:
         size = row["transfers"] + row["usage_events"]
-        if piece and lines + size > LINES_AT_ONCE:
+        if piece and lines + size > lines_at_once:
             yield piece
             piece, lines = [], 0
         piece.append(row)

@@ -1,5 +1,7 @@
 """``tollkeeper serve admin``: the API on its listener, and the file's catalog in the database.
 
+It also watches the books: it checks the ledger by itself and shows what stands in them.
+
 The role applies ``tollkeeper.yaml`` to the database when it starts and whenever the file changes,
 so what is in force is visible by API, with who put it there.
 """
@@ -26,6 +28,7 @@ from tollkeeper.operations.catalog import apply_catalog
 from tollkeeper.operations.desk import Desk, open_desk
 from tollkeeper.running import run_beside
 from tollkeeper.settings import Settings
+from tollkeeper.wiring.books import open_books
 
 log = structlog.get_logger("admin")
 
@@ -42,12 +45,15 @@ async def serve_admin(
     """Serve until ``stop`` is set; without ``gateway_secret`` there is no self-service."""
     watch = CatalogWatch(settings, registry, with_credentials=False)
     dsn = settings.require_postgres_dsn()
-    async with open_desk(dsn, settings.postgres_pool_connections) as desk:
+    async with (
+        open_desk(dsn, settings.postgres_pool_connections) as desk,
+        open_books(settings, registry) as books,
+    ):
         keeper = CatalogKeeper(desk, watch)
         app = create_app(AdminDeps(desk, lambda: watch.catalog, gateway_secret), registry)
         log.info("serving", address=str(settings.admin_listen))
         listening = _listen(app, settings, stop)
-        await run_beside(listening, (watch.run(keeper.offer), keeper.run()))
+        await run_beside(listening, (watch.run(keeper.offer), keeper.run(), *books))
 
 
 class CatalogKeeper:

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from billing.reports import LedgerEntry
 from tollkeeper.cli.asking import AccountName, AsJson, Cursor, Limit, page_of
-from tollkeeper.cli.doing import see, settings_here
+from tollkeeper.cli.doing import see, settings_here, user_name
 from tollkeeper.cli.showing import show_json, show_page, show_table, usd
 from tollkeeper.ledger_report import TITLES, LedgerReport, Progress, Proof
 
 if TYPE_CHECKING:
-    from tollkeeper.ledger_hot_check import Hot
-    from tollkeeper.settings import Settings
+    from tollkeeper.operations.desk import Desk
 
 app = typer.Typer(no_args_is_help=True)
 
 CHECK_STATEMENT_S = 3_600.0
 """One statement replays all transfers of years; an hour is far above what was ever measured."""
-REDIS_DEADLINE_S = 10.0
 
 
 @app.command("check")
@@ -79,39 +78,31 @@ def totals(as_json: AsJson = False) -> None:
 async def _check(*, full: bool) -> LedgerReport:
     from tollkeeper.ledger_check import CheckAsk, check_ledger
     from tollkeeper.operations.desk import open_desk
+    from tollkeeper.wiring.books import open_hot
 
     settings = settings_here()
     dsn = settings.require_postgres_dsn()
     allowance_nanos = settings.allowance_nanos * settings.authz_workers
-    async with open_desk(dsn, 2, CHECK_STATEMENT_S) as desk, _hot(settings, dsn) as hot:
+    began_s = time.monotonic()
+    async with (
+        open_desk(dsn, 2, CHECK_STATEMENT_S) as desk,
+        open_hot(settings, required=True) as hot,
+    ):
         with _progress() as progress:
             ask = CheckAsk(whole=full, allowance_nanos=allowance_nanos, hot=hot)
-            return await check_ledger(desk, ask, progress)
+            report = await check_ledger(desk, ask, progress)
+        await _keep(desk, report, time.monotonic() - began_s)
+    return report
 
 
-@asynccontextmanager
-async def _hot(settings: Settings, dsn: str) -> AsyncIterator[Hot | None]:
-    """The hot copy and the truth that it is compared with, where a Redis is named."""
-    if settings.redis_url is None:
-        yield None
-        return
-    import secrets
-    import time
+async def _keep(desk: Desk, report: LedgerReport, took_s: float) -> None:
+    """So that metrics and the doctor know of it too, and of a repair at once."""
+    from billing.stores.postgres_verdicts import keep_verdict
+    from tollkeeper.ledger_verdict import verdict_of
 
-    from billing.stores.postgres_access import open_pool
-    from billing.stores.postgres_truth import PostgresTruth
-    from billing.stores.redis_client import connect
-    from billing.stores.redis_hot import RedisHotStore
-    from tollkeeper.ledger_hot_check import Hot
-
-    client = connect(settings.require_redis_url(), REDIS_DEADLINE_S)
-    pool = await open_pool(dsn, 1, 60.0)
-    try:
-        copies = RedisHotStore(client, lambda: secrets.token_hex(8), REDIS_DEADLINE_S)
-        yield Hot(copies, PostgresTruth(pool, 60.0), time.time)
-    finally:
-        await client.aclose()
-        await pool.close()
+    verdict = verdict_of(report, checked_by=user_name(), took_s=took_s, checked_at=desk.now())
+    async with desk.access.writing("verdict") as connection:
+        await keep_verdict(connection, verdict)
 
 
 @contextmanager

@@ -12,7 +12,12 @@ from typing import Any
 import uuid_utils
 
 from billing.accounts import Account
-from billing.stores.postgres_access import Connection, PostgresAccess, open_pool
+from billing.stores.postgres_access import (
+    NOTHING_MORE,
+    Connection,
+    PostgresAccess,
+    open_pool,
+)
 from billing.stores.postgres_accounts import find_account, find_customer
 from billing.stores.postgres_audit import Actor, write_audit
 
@@ -85,10 +90,13 @@ class Desk:
 
 @asynccontextmanager
 async def open_desk(
-    dsn: str, connections: int = 1, statement_s: float = STATEMENT_TIMEOUT_S
+    dsn: str,
+    connections: int = 1,
+    statement_s: float = STATEMENT_TIMEOUT_S,
+    session: Mapping[str, str] = NOTHING_MORE,
 ) -> AsyncIterator[Desk]:
     """A desk over a pool of its own, with the machine's clock and chance."""
-    access = PostgresAccess(await open_pool(dsn, connections, statement_s))
+    access = PostgresAccess(await open_pool(dsn, connections, statement_s, session))
     try:
         yield Desk(access, utc_now, new_id, secrets.choice)
     finally:
