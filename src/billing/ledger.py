@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+import msgspec
+
 from billing.money import MAX_NANOS
 from billing.reservations import Publication
 
@@ -68,7 +70,10 @@ class Transfer(NamedTuple):
 
     def line(self) -> bytes:
         """The canonical text that the hash chain covers; changing any field changes it."""
-        return "\t".join(str(part) for part in self).encode()
+        account_id, source_id, kind, debit_code, credit_code, amount, created_us = self
+        return (
+            f"{account_id}\t{source_id}\t{kind}\t{debit_code}\t{credit_code}\t{amount}\t{created_us}"
+        ).encode()
 
 
 def make_transfer(
@@ -85,15 +90,13 @@ def chain_hash(previous: bytes, lines: Iterable[bytes]) -> bytes:
 
     Each line is preceded by its length, so that no two sets of lines run into the same bytes.
     """
-    digest = hashlib.sha256(previous)
+    parts = [previous]
     for line in sorted(lines):
-        digest.update(len(line).to_bytes(8, "big"))
-        digest.update(line)
-    return digest.digest()
+        parts += (len(line).to_bytes(8, "big"), line)
+    return hashlib.sha256(b"".join(parts)).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True, gc=False):
     """One access-log entry, priced: how its reservation ends and what it costs.
 
     ``billed`` is False for an outcome that is released without a charge. ``provider_cost_nanos`` is

@@ -1,8 +1,9 @@
 """Ledgers on a bench: how tests fill them, and what they look at behind the port."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple, Protocol
+
+from msgspec.structs import replace
 
 from billing.ledger import LedgerCode, Settlement, Transfer
 from billing.money import NANOS_PER_USD
@@ -185,7 +186,7 @@ def settlement(number: int, price: int = 0, **changes: object) -> Settlement:
         completed_us=NOW_US - 1_000_000,
         expires_s=EXPIRES_S,
     )
-    return replace(base, **changes)  # type: ignore[arg-type]
+    return replace(base, **changes)
 
 
 def released(number: int, **changes: object) -> Settlement:

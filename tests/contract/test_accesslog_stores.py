@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncpg
 import grpc
 import pytest
+from msgspec.structs import replace as replace_fields
 from prometheus_client import CollectorRegistry
 
 from accesslog.assembly import Desk, Surroundings, build_service, open_spool
@@ -281,7 +282,7 @@ async def test_poison_is_isolated_by_what_postgres_refuses(office: Office) -> No
     ]
     judged = desk.judge.judge(entries)
     entry, settlement = judged.priced[7]
-    judged.priced[7] = Priced(entry, replace(settlement, price_nanos=MAX_NANOS))
+    judged.priced[7] = Priced(entry, replace_fields(settlement, price_nanos=MAX_NANOS))
     first = desk.judge.judge(entries[1:2])
     await desk.settler.settle(first)
     tally = await desk.settler.settle(judged)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import asyncpg
+from msgspec.structs import replace
 
 from billing.stores.postgres_ledger import PostgresLedger
 from tests.contract.front_workers import ask, new_id, open_account, settlement

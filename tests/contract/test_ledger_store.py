@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as replace_fields
 
 from billing.errors import InvalidInput
 from billing.ledger import Transfer, make_transfer
@@ -163,7 +164,7 @@ async def test_a_duplicate_changes_nothing(ledger: LedgerBench) -> None:
     one, other = settlement(1, 60, provider_cost_nanos=20), released(2)
     await ledger.store.settle([one, other], NOW_US)
     before = await snapshot(ledger)
-    again = replace(one, completed_us=one.completed_us + 5, formula="read from the file")
+    again = replace_fields(one, completed_us=one.completed_us + 5, formula="read from the file")
     batch = await ledger.store.settle([again, other], NOW_US + 1)
     assert (batch.duplicates, batch.settled, batch.released, batch.late) == (2, 0, 0, 0)
     assert (batch.conflicts, batch.charged_nanos) == ((), 0)
@@ -187,7 +188,7 @@ async def test_another_content_is_put_aside(ledger: LedgerBench, change: dict[st
     one = settlement(1, 60, provider_cost_nanos=20)
     await ledger.store.settle([one], NOW_US)
     before = await snapshot(ledger)
-    other = replace(one, **change)  # type: ignore[arg-type]
+    other = replace_fields(one, **change)
     batch = await ledger.store.settle([other], NOW_US + 1)
     assert batch.conflicts == (one.reservation_id,)
     assert (batch.duplicates, batch.settled, batch.released) == (0, 0, 0)

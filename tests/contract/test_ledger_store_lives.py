@@ -1,11 +1,11 @@
 """One suite for every ledger (memory, Postgres): every way through the table of states."""
 
 import asyncio
-from dataclasses import replace
 from itertools import product
 from typing import get_args
 
 import pytest
+from msgspec.structs import replace
 
 from billing.ledger import Settlement
 from billing.reservations import TRANSITIONS, Event, Publication, State

@@ -4,17 +4,23 @@
 -- name: lock_chain
 SELECT batch_id, hash FROM ledger_chain WHERE id = 1 FOR UPDATE
 
--- name: advance_chain
-UPDATE ledger_chain SET batch_id = $1, hash = $2 WHERE id = 1
+-- name: append_batch
+WITH appended AS (
+    INSERT INTO batches (id, kind, transfers, usage_events, previous_hash, hash)
+    VALUES ($1, $2, $3, $4, $5, $6)
+)
+UPDATE ledger_chain SET batch_id = $1, hash = $6 WHERE id = 1
 
--- name: insert_batch
-INSERT INTO batches (id, kind, transfers, usage_events, previous_hash, hash)
-VALUES ($1, $2, $3, $4, $5, $6)
-
--- name: insert_transfers
-INSERT INTO transfers (account_id, source_id, kind, debit_code, credit_code, amount, created_us, batch_id)
-SELECT *, $8::bigint FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[],
-                                 $6::bigint[], $7::bigint[])
+-- name: end_journaled
+-- Nearly every reservation is journaled before its entry comes; n is its place in the arrays.
+UPDATE reservations AS r SET
+    state = CASE WHEN r.state = 'expired' THEN 'late' WHEN i.billed THEN 'settled' ELSE 'released' END,
+    content_hash = i.content_hash,
+    ended_us = $5
+FROM unnest($1::uuid[], $2::uuid[], $3::boolean[], $4::bytea[]) WITH ORDINALITY
+  AS i (account_id, id, billed, content_hash, n)
+WHERE r.account_id = i.account_id AND r.id = i.id AND r.state IN ('pending', 'expired')
+RETURNING i.n, r.state
 
 -- name: end_reservations
 INSERT INTO reservations AS r (account_id, id, key_id, profile, route, price_version, held_nanos,
@@ -37,19 +43,11 @@ RETURNING id::text, state
 -- name: ended_hashes
 SELECT id::text, content_hash FROM reservations
 WHERE (account_id, id) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[]))
+  AND state NOT IN ('pending', 'expired')
 
 -- name: expiry_charges
 SELECT account_id::text, source_id::text, amount FROM transfers
 WHERE kind = 'expiry' AND (account_id, source_id) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[]))
-
--- name: insert_usage
-INSERT INTO usage_events (account_id, reservation_id, key_id, profile, route, meter, model,
-    price_version, outcome, status, units, price_nanos, provider_cost_nanos, held_nanos, quoted_nanos,
-    review, formula, facts, admitted_us, completed_us, settled_us, batch_id)
-SELECT *, $21::bigint, $22::bigint
-FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[],
-    $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
-    $15::bigint[], $16::text[], $17::text[], $18::text[], $19::bigint[], $20::bigint[])
 
 -- name: add_daily
 INSERT INTO daily_usage AS d (account_id, day, profile, requests, units, price_nanos, provider_cost_nanos)
@@ -62,32 +60,32 @@ ON CONFLICT (account_id, day, profile) DO UPDATE SET
     provider_cost_nanos = d.provider_cost_nanos + excluded.provider_cost_nanos
 RETURNING account_id::text, profile, extract(epoch FROM day)::bigint AS day_s, price_nanos
 
+-- name: periods
+SELECT account_id::text, profile, (extract(epoch FROM period_start) * 1000000)::bigint AS start_us,
+    (extract(epoch FROM period_end) * 1000000)::bigint AS end_us
+FROM subscriptions WHERE account_id = ANY ($1::uuid[])
+
 -- name: roll_periods
 SELECT roll_periods($1::uuid[], to_timestamp($2::bigint))
 
 -- name: add_period
-UPDATE subscriptions AS s SET units_used = s.units_used + u.units, spent_nanos = s.spent_nanos + u.price
-FROM (
-    SELECT i.account_id, i.profile, sum(i.units)::bigint AS units, sum(i.price)::bigint AS price
-    FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
-      AS i (account_id, profile, admitted_us, units, price)
-    JOIN subscriptions AS p USING (account_id, profile)
-    WHERE i.admitted_us >= extract(epoch FROM p.period_start) * 1000000
-      AND i.admitted_us < extract(epoch FROM p.period_end) * 1000000
-    GROUP BY i.account_id, i.profile
-) AS u
-WHERE s.account_id = u.account_id AND s.profile = u.profile
+UPDATE subscriptions AS s SET units_used = s.units_used + i.units, spent_nanos = s.spent_nanos + i.price
+FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+  AS i (account_id, profile, start_us, end_us, units, price)
+WHERE s.account_id = i.account_id AND s.profile = i.profile
+  AND extract(epoch FROM s.period_start) * 1000000 = i.start_us
+  AND extract(epoch FROM s.period_end) * 1000000 = i.end_us
 RETURNING s.account_id::text, s.profile, extract(epoch FROM s.period_start)::bigint AS start_s,
     s.units_used, s.spent_nanos
 
 -- name: post_balances
 UPDATE ledger_accounts AS l SET
     debits = l.debits + d.debits, credits = l.credits + d.credits, version = l.version + 1
-FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[])
-  AS d (account_id, code, debits, credits)
+FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[]) WITH ORDINALITY
+  AS d (account_id, code, debits, credits, n)
 JOIN accounts AS a ON a.id = d.account_id
 WHERE l.account_id = d.account_id AND l.code = d.code
-RETURNING l.account_id::text, l.code, l.credits - l.debits AS posted, l.version, a.overdraft_nanos
+RETURNING d.n, l.credits - l.debits AS posted, a.overdraft_nanos, l.version
 
 -- name: promise_publication
 INSERT INTO unpublished (batch_id, account_ids, ended) VALUES ($1, $2::uuid[], $3::uuid[])

@@ -19,6 +19,7 @@ from billing.stores.settlement_rows import BalanceChange
 
 SQL = load_queries("ledger.sql")
 BatchKind = Literal["settlement", "expiry", "topup", "correction"]
+TRANSFER_COLUMNS = (*(name.removesuffix("_nanos") for name in Transfer._fields), "batch_id")
 
 
 class ChainHead(NamedTuple):
@@ -54,14 +55,28 @@ async def append_batch(
     batch_id = head.batch_id + 1
     digest = chain_hash(head.hash, [*(t.line() for t in transfers), *event_lines])
     await connection.execute(
-        SQL["insert_batch"], batch_id, kind, len(transfers), len(event_lines), head.hash, digest
+        SQL["append_batch"], batch_id, kind, len(transfers), len(event_lines), head.hash, digest
     )
     if transfers:
-        await connection.execute(
-            SQL["insert_transfers"], *map(list, zip(*transfers, strict=True)), batch_id
-        )
-    await connection.execute(SQL["advance_chain"], batch_id, digest)
+        rows = [(*transfer, batch_id) for transfer in transfers]
+        await copy_rows(connection, "transfers", TRANSFER_COLUMNS, rows)
     return batch_id
+
+
+async def copy_rows(
+    connection: asyncpg.Connection,
+    table: str,
+    columns: Sequence[str],
+    rows: Sequence[tuple[object, ...]],
+) -> None:
+    """Append rows to a table by COPY, which costs both sides half of what an ``INSERT`` does.
+
+    A value that does not fit its column raises ``InvalidInput``, and the transaction ends with it.
+    """
+    try:
+        await connection.copy_records_to_table(table, records=rows, columns=columns)
+    except (TypeError, ValueError, OverflowError) as error:  # the client could not encode a value
+        raise InvalidInput(f"a row for {table}: {error}") from error
 
 
 async def post_balances(
@@ -73,11 +88,11 @@ async def post_balances(
     """
     rows = await connection.fetch(SQL["post_balances"], *map(list, zip(*changes, strict=True)))
     if len(rows) != len(changes):
-        known = {(row["account_id"], row["code"]) for row in rows}
-        unknown = next(c for c in changes if (c.account_id, c.code) not in known)
+        known = {row["n"] for row in rows}
+        unknown = next(c for n, c in enumerate(changes, 1) if n not in known)
         raise InvalidInput(f"no ledger account {unknown.code} of account {unknown.account_id}")
     return {
-        row["account_id"]: Balance(row["posted"], row["overdraft_nanos"], row["version"])
-        for row in rows
-        if row["code"] == "credits"
+        change.account_id: Balance(posted_nanos, overdraft_nanos, version)
+        for n, posted_nanos, overdraft_nanos, version in rows
+        if (change := changes[n - 1]).code == "credits"
     }

@@ -14,23 +14,26 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from billing.errors import StoreUnavailable
 from billing.ledger import SettledBatch, Settlement, Transfer, make_transfer
 from billing.reservations import Publication, Used
-from billing.stores.postgres_chain import append_batch, lock_chain, post_balances
+from billing.stores.postgres_chain import append_batch, copy_rows, lock_chain, post_balances
+from billing.stores.postgres_ends import end_reservations
 from billing.stores.postgres_faults import postgres_faults
 from billing.stores.protocol import QuarantineRow
 from billing.stores.queries import load_queries
 from billing.stores.settlement_rows import (
+    EVENT_COLUMNS,
     SettledRow,
     balance_changes,
     conflict_text,
     daily_rows,
-    event_columns,
-    event_line,
+    event_values,
     key_columns,
     make_transfers,
     period_budgets,
-    reservation_columns,
+    period_rows,
+    usage_line,
 )
 
 SQL = load_queries("ledger.sql")
@@ -74,8 +77,9 @@ class PostgresLedger:
         assert len(ids) == len(settlements), "a batch names each reservation once"
         async with self._writer("settle") as connection:
             head = await lock_chain(connection)
-            rows = await self._end(connection, settlements, now_us)
-            conflicts = await self._conflicts(connection, settlements, rows)
+            rows, differing = await end_reservations(connection, settlements, now_us)
+            await _quarantine(connection, [_conflict(s) for s in differing])
+            conflicts = tuple(s.reservation_id for s in differing)
             if not rows:
                 return _summary(
                     batch_id=head.batch_id,
@@ -88,9 +92,13 @@ class PostgresLedger:
             refunds = await self._expiry_charges(connection, rows)
             transfers = make_transfers(rows, refunds, now_us)
             events = [row for row in rows if row.settlement.billed]
-            lines = [event_line(row, now_us) for row in events]
+            values = [event_values(row, now_us) for row in events]
+            lines = [usage_line(value) for value in values]
             batch_id = await append_batch(connection, head, "settlement", transfers, lines)
-            await self._insert_usage(connection, events, now_us, batch_id)
+            if events:
+                usage = [(*value, batch_id) for value in values]
+                await copy_rows(connection, "usage_events", EVENT_COLUMNS, usage)
+                await connection.execute(SQL["touch_keys"], *key_columns(events))
             publications = await self._project(connection, rows, events, transfers, now_us)
             await self._promise(connection, batch_id, publications)
         return _summary(
@@ -102,46 +110,6 @@ class PostgresLedger:
             publications=publications,
         )
 
-    async def _end(
-        self, connection: asyncpg.Connection, settlements: Sequence[Settlement], now_us: int
-    ) -> list[SettledRow]:
-        ended = await connection.fetch(
-            SQL["end_reservations"], *reservation_columns(settlements), now_us
-        )
-        states = {row["id"]: row["state"] for row in ended}
-        return [
-            SettledRow(s, states[s.reservation_id])
-            for s in settlements
-            if s.reservation_id in states
-        ]
-
-    async def _conflicts(
-        self,
-        connection: asyncpg.Connection,
-        settlements: Sequence[Settlement],
-        rows: Sequence[SettledRow],
-    ) -> tuple[str, ...]:
-        """Of those that had ended before, the ones that now come with another content."""
-        fresh = {row.settlement.reservation_id for row in rows}
-        again = [s for s in settlements if s.reservation_id not in fresh]
-        if not again:
-            return ()
-        known = await connection.fetch(
-            SQL["ended_hashes"],
-            [s.account_id for s in again],
-            [s.reservation_id for s in again],
-        )
-        hashes = {row["id"]: row["content_hash"] for row in known}
-        differing = [s for s in again if hashes.get(s.reservation_id) != s.content_hash()]
-        await _quarantine(
-            connection,
-            [
-                QuarantineRow(s.account_id, s.reservation_id, "conflict", conflict_text(s))
-                for s in differing
-            ],
-        )
-        return tuple(s.reservation_id for s in differing)
-
     async def _expiry_charges(
         self, connection: asyncpg.Connection, rows: Sequence[SettledRow]
     ) -> Mapping[str, int]:
@@ -152,17 +120,6 @@ class PostgresLedger:
             SQL["expiry_charges"], [s.account_id for s in late], [s.reservation_id for s in late]
         )
         return {row["source_id"]: row["amount"] for row in found}
-
-    async def _insert_usage(
-        self,
-        connection: asyncpg.Connection,
-        events: Sequence[SettledRow],
-        now_us: int,
-        batch_id: int,
-    ) -> None:
-        if events:
-            await connection.execute(SQL["insert_usage"], *event_columns(events), now_us, batch_id)
-            await connection.execute(SQL["touch_keys"], *key_columns(events))
 
     async def _project(
         self,
@@ -178,9 +135,8 @@ class PostgresLedger:
             return ()
         used: dict[str, list[Used]] = {account: [] for account in accounts}
         if events:
-            await connection.execute(SQL["roll_periods"], list(accounts), now_us // 1_000_000)
             await self._add_daily(connection, events, used, now_us)
-            await self._add_period(connection, events, used)
+            await self._add_period(connection, events, used, now_us)
         balances = await post_balances(connection, balance_changes(accounts, transfers))
         ended: dict[str, list[str]] = {account: [] for account in accounts}
         for row in rows:
@@ -208,21 +164,30 @@ class PostgresLedger:
         connection: asyncpg.Connection,
         events: Sequence[SettledRow],
         used: Mapping[str, list[Used]],
+        now_us: int,
     ) -> None:
-        values = [row.settlement for row in events]
-        rows = await connection.fetch(
-            SQL["add_period"],
-            [s.account_id for s in values],
-            [s.profile for s in values],
-            [s.admitted_us for s in values],
-            [s.units for s in values],
-            [s.price_nanos for s in values],
-        )
+        periods = await self._periods(connection, list(used), now_us)
+        columns = period_rows(events, periods)
+        if not columns[0]:
+            return
+        rows = await connection.fetch(SQL["add_period"], *columns)
+        if len(rows) != len(columns[0]):
+            raise StoreUnavailable("settle: a subscription was changed meanwhile")
         for row in rows:
             budgets = period_budgets(
                 row["profile"], row["start_s"], row["units_used"], row["spent_nanos"]
             )
             used[row["account_id"]].extend(budgets)
+
+    async def _periods(
+        self, connection: asyncpg.Connection, accounts: Sequence[str], now_us: int
+    ) -> Mapping[tuple[str, str], tuple[int, int]]:
+        """The running periods by account and profile, those that are over being renewed first."""
+        rows = await connection.fetch(SQL["periods"], accounts)
+        if any(row["end_us"] <= now_us for row in rows):
+            await connection.execute(SQL["roll_periods"], accounts, now_us // 1_000_000)
+            rows = await connection.fetch(SQL["periods"], accounts)
+        return {(account, profile): (start, end) for account, profile, start, end in rows}
 
     async def _promise(
         self,
@@ -286,6 +251,11 @@ class PostgresLedger:
         """Keep entries that cannot be settled, each content once per reason."""
         async with self._writer("quarantine") as connection:
             await _quarantine(connection, rows)
+
+
+def _conflict(settlement: Settlement) -> QuarantineRow:
+    text = conflict_text(settlement)
+    return QuarantineRow(settlement.account_id, settlement.reservation_id, "conflict", text)
 
 
 async def _quarantine(connection: asyncpg.Connection, rows: Sequence[QuarantineRow]) -> None:

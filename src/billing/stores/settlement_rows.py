@@ -1,11 +1,11 @@
-"""What one settled batch writes, as columns for ``unnest``: pure, and the same for every ledger
-store."""
+"""What one settled batch writes, as rows or as columns for ``unnest``: pure, and the same for every
+ledger store."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -13,7 +13,35 @@ import msgspec
 from billing.ledger import PLATFORM, LedgerCode, Settlement, Transfer, make_transfer
 from billing.reservations import State, Used
 
-EVENT_COLUMNS = 20
+EVENT_COLUMNS = (
+    "account_id",
+    "reservation_id",
+    "key_id",
+    "profile",
+    "route",
+    "meter",
+    "model",
+    "price_version",
+    "outcome",
+    "status",
+    "units",
+    "price_nanos",
+    "provider_cost_nanos",
+    "held_nanos",
+    "quoted_nanos",
+    "review",
+    "formula",
+    "facts",
+    "admitted_us",
+    "completed_us",
+    "settled_us",
+    "batch_id",
+)
+"""Columns of ``usage_events``: those that the chain covers, in its order, and then the batch."""
+
+DAY_US = 86_400_000_000
+EPOCH_DAY = date(1970, 1, 1)
+_CREDITS: LedgerCode = "credits"
 _canonical = msgspec.json.Encoder().encode
 
 
@@ -60,13 +88,18 @@ def reservation_columns(settlements: Sequence[Settlement]) -> tuple[list[object]
     return _columns(rows, 13)
 
 
-def event_columns(events: Sequence[SettledRow]) -> tuple[list[object], ...]:
-    """Columns of the statement ``insert_usage``."""
-    return _columns([_event_values(row) for row in events], EVENT_COLUMNS)
+def end_columns(settlements: Sequence[Settlement]) -> tuple[list[object], ...]:
+    """Columns of the statement ``end_journaled``."""
+    return (
+        [s.account_id for s in settlements],
+        [s.reservation_id for s in settlements],
+        [s.billed for s in settlements],
+        [s.content_hash() for s in settlements],
+    )
 
 
-def _event_values(row: SettledRow) -> tuple[object, ...]:
-    """A usage event, column by column, without the time of its settlement."""
+def event_values(row: SettledRow, now_us: int) -> tuple[object, ...]:
+    """A usage event, column by column (``EVENT_COLUMNS``), without its batch."""
     s = row.settlement
     return (
         s.account_id,
@@ -89,6 +122,7 @@ def _event_values(row: SettledRow) -> tuple[object, ...]:
         s.facts,
         s.admitted_us,
         s.completed_us,
+        now_us,
     )
 
 
@@ -111,14 +145,14 @@ def _columns(rows: Sequence[tuple[object, ...]], width: int) -> tuple[list[objec
 def usage_line(values: Sequence[object]) -> bytes:
     """The canonical text of a usage event that the hash chain covers: all its columns, as JSON.
 
-    Texts, integers and nulls in the order of ``insert_usage``, the time of settlement last.
+    Texts, integers and nulls in the order of :func:`event_values`.
     """
     return _canonical(values)
 
 
 def event_line(row: SettledRow, now_us: int) -> bytes:
     """:func:`usage_line` of a row that is being settled."""
-    return usage_line((*_event_values(row), now_us))
+    return usage_line(event_values(row, now_us))
 
 
 def make_transfers(
@@ -151,35 +185,54 @@ def balance_changes(
     """How far each ledger account moves; every account named is touched, even by nothing."""
     debits: dict[tuple[str, LedgerCode], int] = defaultdict(int)
     given: dict[tuple[str, LedgerCode], int] = defaultdict(int)
-    for transfer in transfers:
-        debits[_owner(transfer, transfer.debit_code)] += transfer.amount_nanos
-        given[_owner(transfer, transfer.credit_code)] += transfer.amount_nanos
+    for account_id, _, _, debit_code, credit_code, amount_nanos, _ in transfers:
+        # Credits are the customer's; every other ledger account is the platform's.
+        debits[account_id if debit_code == "credits" else PLATFORM, debit_code] += amount_nanos
+        given[account_id if credit_code == "credits" else PLATFORM, credit_code] += amount_nanos
     assert sum(debits.values()) == sum(given.values()), "what one side gives the other takes"
-    customers: set[tuple[str, LedgerCode]] = {(account, "credits") for account in account_ids}
-    touched = customers | debits.keys() | given.keys()
+    touched = {(account, _CREDITS) for account in account_ids} | debits.keys() | given.keys()
     return [
         BalanceChange(account, code, debits.get((account, code), 0), given.get((account, code), 0))
         for account, code in sorted(touched)
     ]
 
 
-def _owner(transfer: Transfer, code: LedgerCode) -> tuple[str, LedgerCode]:
-    """Credits are the customer's; every other ledger account is the platform's."""
-    return (transfer.account_id if code == "credits" else PLATFORM, code)
-
-
 def daily_rows(events: Sequence[SettledRow]) -> tuple[list[object], ...]:
     """Columns of the statement ``add_daily``: sums by account, UTC day of admission and profile."""
-    sums: dict[tuple[str, date, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-    for row in events:
-        s = row.settlement
-        day = datetime.fromtimestamp(s.admitted_us // 1_000_000, UTC).date()
-        total = sums[s.account_id, day, s.profile]
+    sums: dict[tuple[str, int, str], list[int]] = {}
+    for s, _ in events:
+        key = (s.account_id, s.admitted_us // DAY_US, s.profile)
+        total = sums.get(key)
+        if total is None:
+            total = sums[key] = [0, 0, 0, 0]
         total[0] += 1
         total[1] += s.units
         total[2] += s.price_nanos
         total[3] += s.provider_cost_nanos or 0
-    return _columns([(*key, *sums[key]) for key in sorted(sums)], 7)
+    rows = [
+        (account_id, EPOCH_DAY + timedelta(days=day), profile, *sums[account_id, day, profile])
+        for account_id, day, profile in sorted(sums)
+    ]
+    return _columns(rows, 7)
+
+
+def period_rows(
+    events: Sequence[SettledRow], periods: Mapping[tuple[str, str], tuple[int, int]]
+) -> tuple[list[object], ...]:
+    """Columns of the statement ``add_period``: sums by account and profile.
+
+    ``periods`` has the start and the end of each that runs (Unix microseconds); what was admitted
+    in another period is past.
+    """
+    sums: dict[tuple[str, str], list[int]] = {}
+    for s, _ in events:
+        key = (s.account_id, s.profile)
+        bounds = periods.get(key)
+        if bounds is not None and bounds[0] <= s.admitted_us < bounds[1]:
+            total = sums.setdefault(key, [0, 0])
+            total[0] += s.units
+            total[1] += s.price_nanos
+    return _columns([(*key, *periods[key], *sums[key]) for key in sorted(sums)], 6)
 
 
 def period_budgets(profile: str, start_s: int, units: int, spent_nanos: int) -> tuple[Used, Used]:

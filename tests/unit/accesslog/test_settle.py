@@ -1,7 +1,5 @@
 """The story: batches become money exactly once, whatever is delivered and whatever fails."""
 
-from dataclasses import replace
-
 from msgspec.structs import replace as replace_fields
 
 from accesslog.judge import Priced
@@ -230,7 +228,7 @@ async def test_amounts_that_would_leave_the_books_are_poison() -> None:
     dear, fair = await door.admit(), await door.admit()
     judged = door.desk.judge.judge([door.entry(dear), door.entry(fair)])
     entry, settlement = judged.priced[0]
-    judged.priced[0] = Priced(entry, replace(settlement, price_nanos=2**62))
+    judged.priced[0] = Priced(entry, replace_fields(settlement, price_nanos=2**62))
     ledger.books.credits(ANNA).debits = 1
     tally = await door.desk.settler.settle(judged)
     assert (tally.settled, tally.quarantined) == (1, 1)
