@@ -26,12 +26,11 @@ from ratelimit.settings_values import LaneSettings, RateLimitSettings, RedisSett
 from tollkeeper.admin.serving import serve_admin
 from tollkeeper.catalog_watch import CatalogWatch
 from tollkeeper.config import load_config
-from tollkeeper.hosted.parts import HostParts
 from tollkeeper.hosted.serving import host_parts, serve_all, serve_workers
 from tollkeeper.logs import set_up_logs
 from tollkeeper.pages import pages, serve_http
 from tollkeeper.running import run, run_beside, spare_garbage, stop_on_signals
-from tollkeeper.settings import HostedRole, Settings, load_settings
+from tollkeeper.settings import Settings, load_settings
 from tollkeeper.wiring.accesslog import Offered, WatchLedger, open_back_door
 from tollkeeper.wiring.authz import open_front_door
 from tollkeeper.wiring.tls import server_credentials
@@ -161,7 +160,7 @@ def serve(role: str, settings: Settings, worker: int | None = None) -> None:
     match role:
         case "authz":
             workers = range(settings.authz_workers) if worker is None else (worker,)
-            parts = _host_parts(settings, "authz")
+            parts = host_parts(settings.authz_transport)
             if parts is None and len(workers) == 1:
                 run(serve_authz(settings, workers[0]))
             else:
@@ -171,7 +170,7 @@ def serve(role: str, settings: Settings, worker: int | None = None) -> None:
         case "admin":
             run(serve_management(settings))
         case "ratelimit":
-            parts = _host_parts(settings, "ratelimit")
+            parts = host_parts(settings.ratelimit_transport)
             if parts is None:
                 config = load_config(settings.config_file, settings)
                 rules, tls = config.ratelimit.directory, ratelimit_tls(settings)
@@ -182,16 +181,6 @@ def serve(role: str, settings: Settings, worker: int | None = None) -> None:
             run(serve_all(settings))
         case _:
             raise ConfigError(f"no role {role!r}; authz, ratelimit, accesslog, admin or all")
-
-
-def _host_parts(settings: Settings, role: HostedRole) -> HostParts | None:
-    """What hosting the role needs; ``None`` where ``grpc.aio`` serves it: unless hosting is asked
-    for by name with traces, of which a hosted role has none."""
-    by_role = {"authz": settings.authz_transport, "ratelimit": settings.ratelimit_transport}
-    with_traces = role == "authz" and settings.otlp_endpoint is not None
-    if with_traces and by_role[role] == "auto":
-        return None
-    return host_parts(by_role[role])
 
 
 if __name__ == "__main__":

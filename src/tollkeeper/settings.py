@@ -154,7 +154,7 @@ class Settings(TlsSettings, WatchSettings, BaseSettings):
     otlp_endpoint: OtlpEndpoint | None = Field(
         None,
         description="Collector of traces, OTLP over gRPC: http://host:port or https://host:port. "
-        "No traces where it is not set; where it is, grpc.aio serves the checks.",
+        "No traces where it is not set.",
     )
     trace_percent: int = Field(
         1, ge=0, le=100, description="Of the requests that come without a trace, and of batches."

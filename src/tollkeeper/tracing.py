@@ -10,10 +10,11 @@ batches, which belong to many requests, are kept by ``trace_percent``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
 import grpc
+from google.protobuf.message import DecodeError
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
@@ -35,6 +36,8 @@ PARENT_HEADER = "traceparent"
 _propagator = TraceContextTextMapPropagator()
 
 UnaryHandler = Callable[[bytes, Any], Awaitable[bytes]]
+Check = Callable[[bytes], Awaitable[bytes]]
+Sent = Mapping[str, str]
 
 
 class Tracing:
@@ -53,8 +56,16 @@ class Tracing:
         self.tracer: Tracer = self._provider.get_tracer("tollkeeper")
 
     def checks(self) -> grpc.aio.ServerInterceptor:
-        """What makes a span of each ``Check`` that a server answers."""
+        """What makes a span of each ``Check`` that a server of ``grpc.aio`` answers."""
         return _CheckSpans(self.tracer)
+
+    def hosted_checks(self, check: Check) -> Callable[[bytes, Sent], Awaitable[bytes]]:
+        """The same for a hosted one, which hands over the call's own headers."""
+
+        async def traced(wire: bytes, sent: Sent) -> bytes:
+            return await _in_span(self.tracer, sent, wire, check)
+
+        return traced
 
     def ledger(self, inner: LedgerStore) -> LedgerStore:
         """The same ledger, with a span for each batch that it settles."""
@@ -90,19 +101,27 @@ class _CheckSpans(grpc.aio.ServerInterceptor):
 
     def _traced(self, check: UnaryHandler, sent: dict[str, Any]) -> Any:
         async def traced(wire: bytes, context: Any) -> bytes:
-            parent = _parent(sent, wire)
-            span = self._tracer.start_as_current_span("Check", context=parent, kind=SpanKind.SERVER)
-            with span as current:
-                answer = await check(wire, context)
-                _describe(current, answer)
-                return answer
+            return await _in_span(self._tracer, sent, wire, lambda wire: check(wire, context))
 
         return traced
 
 
-def _parent(sent: dict[str, Any], wire: bytes) -> Context:
+async def _in_span(tracer: Tracer, sent: Sent, wire: bytes, check: Check) -> bytes:
+    """The answer to one check, with its span around it; ``sent`` are the call's headers."""
+    parent = _parent(sent, wire)
+    span = tracer.start_as_current_span("Check", context=parent, kind=SpanKind.SERVER)
+    with span as current:
+        answer = await check(wire)
+        _describe(current, answer)
+        return answer
+
+
+def _parent(sent: Sent, wire: bytes) -> Context:
     if PARENT_HEADER not in sent:
-        headers = CheckRequest.FromString(wire).attributes.request.http.headers
+        try:
+            headers = CheckRequest.FromString(wire).attributes.request.http.headers
+        except DecodeError:
+            return Context()  # what is no check belongs to no trace, and is refused by who reads it
         sent = {name: headers[name] for name in (PARENT_HEADER, "tracestate") if name in headers}
     return _propagator.extract(sent)
 

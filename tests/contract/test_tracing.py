@@ -1,14 +1,19 @@
-"""Spans as they are made by the real server, kept in memory."""
+"""Spans as they are made by what answers, on both transports, kept in memory."""
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import grpc
 import pytest
 import pytest_asyncio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -18,40 +23,107 @@ from envoyapi.auth_v3_pb2 import CheckRequest, CheckResponse
 from extauthz.limits import CheckLimits
 from extauthz.server import AuthorizationServer
 from tests.unit.extauthz.front_door import FrontDoor, envoy_check, make_front_door
+from tollkeeper.hosted.calls import Calls, Method
+from tollkeeper.hosted.frames import HEADER_BYTES, write_frame
+from tollkeeper.hosted.health import PATH as HEALTH
+from tollkeeper.hosted.health import health_method
+from tollkeeper.hosted.roles import Hosted, _check_fault
+from tollkeeper.hosted.traced_calls import TracedCalls, with_trace_headers
 from tollkeeper.tracing import CHECK, Tracing
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
+SERVING = health_pb2.HealthCheckResponse.SERVING
 KEPT, NOT_KEPT = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00"
+
+
+class Asks(Protocol):
+    """Sends a message as a call of a method, with metadata; raises :class:`Refused`."""
+
+    async def __call__(self, path: str, wire: bytes, *metadata: tuple[str, str]) -> bytes: ...
+
+
+class Refused(Exception):
+    """A call that ended with another status than OK."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 @dataclass
 class Traced:
-    """A traced front door, a channel to it, and the spans that were made."""
+    """A traced front door, a way to call it, and the spans that were made."""
 
     door: FrontDoor
-    channel: grpc.aio.Channel
+    ask: Asks
     exporter: InMemorySpanExporter
 
     async def check(self, wire: bytes, *metadata: tuple[str, str]) -> CheckResponse:
-        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary(CHECK)
-        return CheckResponse.FromString(await call(wire, metadata=metadata))
+        return CheckResponse.FromString(await self.ask(CHECK, wire, *metadata))
 
     def spans(self) -> tuple[ReadableSpan, ...]:
         return self.exporter.get_finished_spans()
 
 
-@pytest_asyncio.fixture
-async def traced() -> AsyncIterator[Traced]:
+@pytest_asyncio.fixture(params=["grpc", "hosted"])
+async def traced(request: pytest.FixtureRequest) -> AsyncIterator[Traced]:
     exporter = InMemorySpanExporter()
     tracing = Tracing("authz", "0", 0, SimpleSpanProcessor(exporter))
-    door, limits = make_front_door(), CheckLimits()
-    server = AuthorizationServer(door.handler, limits, interceptors=(tracing.checks(),))
+    opened = over_grpc if request.param == "grpc" else over_asgi
+    door = make_front_door()
+    async with opened(door, tracing) as ask:
+        yield Traced(door, ask, exporter)
+    await tracing.close()
+
+
+@asynccontextmanager
+async def over_grpc(door: FrontDoor, tracing: Tracing) -> AsyncIterator[Asks]:
+    """The real server of ``grpc.aio``."""
+    server = AuthorizationServer(door.handler, CheckLimits(), interceptors=(tracing.checks(),))
     port = await server.start("127.0.0.1:0")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Traced(door, channel, exporter)
+
+        async def ask(path: str, wire: bytes, *metadata: tuple[str, str]) -> bytes:
+            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
+            try:
+                return await call(wire, metadata=metadata)
+            except grpc.aio.AioRpcError as error:
+                raise Refused(int(error.code().value[0])) from error
+
+        yield ask
     await server.drain(0)
-    await tracing.close()
+
+
+@asynccontextmanager
+async def over_asgi(door: FrontDoor, tracing: Tracing) -> AsyncIterator[Asks]:
+    """What answers inside an Envoy, asked as pyvoy asks it: each call is a task of its own."""
+    answer = with_trace_headers(tracing.hosted_checks(door.handler.check))
+    methods = {
+        CHECK: Method(answer, _check_fault, CheckLimits().max_message_bytes),
+        HEALTH: health_method((), lambda: False),
+    }
+    calls = TracedCalls(methods, asyncio.get_running_loop())
+
+    async def ask(path: str, wire: bytes, *metadata: tuple[str, str]) -> bytes:
+        headers = [(b"content-type", b"application/grpc")]
+        headers += [(name.encode(), value.encode()) for name, value in metadata]
+        scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": write_frame(wire), "more_body": False}
+
+        async def send(event: dict[str, Any]) -> None:
+            sent.append(event)
+
+        await asyncio.create_task(calls.answer(scope, receive, send))
+        told = dict(header for event in sent for header in event.get("headers", ()))
+        if told[b"grpc-status"] != b"0":
+            raise Refused(int(told[b"grpc-status"]))
+        return b"".join(event.get("body", b"") for event in sent)[HEADER_BYTES:]
+
+    yield ask
 
 
 async def test_a_check_is_a_child_of_what_envoy_tells(traced: Traced) -> None:
@@ -65,13 +137,15 @@ async def test_a_check_is_a_child_of_what_envoy_tells(traced: Traced) -> None:
     about = dict(span.attributes or {})
     assert about["tollkeeper.decision"] == "allowed"
     assert about["tollkeeper.account"] == answer.dynamic_metadata["account"]
-    (told,) = {
-        option.header.value
-        for option in answer.ok_response.response_headers_to_add
-        if option.header.key == "x-request-id"
-    }
-    assert about["tollkeeper.request_id"] == told
+    assert about["tollkeeper.request_id"] == request_id(answer)
     assert str(key) not in span.to_json()
+
+
+def request_id(answer: CheckResponse) -> str:
+    """The reservation's id, as the client is told it."""
+    options = answer.ok_response.response_headers_to_add
+    (told,) = {o.header.value for o in options if o.header.key == "x-request-id"}
+    return told
 
 
 async def test_without_a_tracer_in_envoy_the_header_counts(traced: Traced) -> None:
@@ -95,18 +169,42 @@ async def test_who_began_the_trace_decides(traced: Traced, sent: tuple[str, str]
 
 async def test_other_calls_of_the_port_are_not_traced(traced: Traced) -> None:
     """Health checks come ten times a second."""
-    stub = health_pb2_grpc.HealthStub(traced.channel)
-    await stub.Check(health_pb2.HealthCheckRequest(), metadata=(("traceparent", KEPT),))
+    told = await traced.ask(HEALTH, b"", ("traceparent", KEPT))
+    assert health_pb2.HealthCheckResponse.FromString(told).status == SERVING
     assert traced.spans() == ()
 
 
-async def test_a_fault_is_told_by_its_span(traced: Traced) -> None:
-    """Bytes that are no check end as an error, in the trace as on the wire."""
-    with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await traced.check(b"\xff\xff\xff", ("traceparent", KEPT))
-    assert failed.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-    (span,) = traced.spans()
-    assert not span.status.is_ok
+async def test_checks_at_once_keep_their_traces_apart(traced: Traced) -> None:
+    """Each span belongs to the trace of its own call."""
+    key = traced.door.customer()
+    traces = [f"{number:032x}" for number in range(1, 21)]
+    wires = [envoy_check("ping", key) for _ in traces]
+    parents = [("traceparent", f"00-{trace}-{PARENT}-01") for trace in traces]
+    answers = await asyncio.gather(*map(traced.check, wires, parents))
+    ids = {f"{span.context.trace_id:032x}": dict(span.attributes or {}) for span in traced.spans()}
+    told = [ids[trace]["tollkeeper.request_id"] for trace in traces]
+    assert told == [request_id(answer) for answer in answers]
+
+
+@pytest.mark.parametrize("metadata", [(("traceparent", KEPT),), ()])
+async def test_a_fault_is_told_by_its_span(
+    traced: Traced, metadata: tuple[tuple[str, str], ...]
+) -> None:
+    """Bytes that are no check end as an error, in the trace as on the wire, and never as UNKNOWN,
+    which Envoy might let pass."""
+    with pytest.raises(Refused) as failed:
+        await traced.ask(CHECK, b"\xff\xff\xff", *metadata)
+    assert failed.value.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert [span.status.is_ok for span in traced.spans()] == [False] * len(metadata)
+
+
+def test_a_hosted_role_without_traces_loads_nothing_of_them() -> None:
+    """Its calls are those that look at no trace header, and there is no tracer; Redis's client
+    loads OpenTelemetry's interface by itself."""
+    assert Hosted("", {}, ()).calls is Calls
+    asked = "import sys, tollkeeper.hosted.app; print('tollkeeper.tracing' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True)
+    assert ran.stdout == "False\n"
 
 
 async def test_a_settled_batch_is_a_span() -> None:

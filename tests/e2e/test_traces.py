@@ -15,8 +15,10 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from tests.e2e.stage import CREDIT, Stage, new_stage
+from tollkeeper.hosted.parts import HostingMissing, find_host_parts
 from tollkeeper.stack import StackOptions
 
+TRANSPORTS = ("grpc", "hosted")
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
 SOON_S = 15.0
@@ -65,14 +67,20 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
             await asyncio.sleep(0.05)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session", params=TRANSPORTS)
 async def collected(
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> AsyncIterator[tuple[Stage, Collector]]:
     """A stack that sends its traces to a collector of this module's own."""
+    if request.param == "hosted":
+        skip_unless_hosted()
     with Collector() as collector:
         endpoint = f"http://127.0.0.1:{collector.start()}"
-        settings = (("otlp_endpoint", endpoint), ("trace_percent", "100"))
+        settings = (
+            ("otlp_endpoint", endpoint),
+            ("trace_percent", "100"),
+            ("authz_transport", request.param),
+        )
         found = new_stage(tmp_path_factory.mktemp("traces"), StackOptions(settings=settings))
         async with found.stack:
             yield found, collector
@@ -103,6 +111,13 @@ async def test_one_trace_holds_the_request_and_its_check(
     batch = await collector.first("tollkeeper-accesslog", "settle batch")
     assert batch.trace_id.hex() != TRACE
     assert not any(customer.key in str(span) for _, span in collector.spans)
+
+
+def skip_unless_hosted() -> None:
+    try:
+        find_host_parts()
+    except HostingMissing as missing:
+        pytest.skip(f"no hosted transport here: {missing}")
 
 
 def of_trace(collector: Collector) -> dict[bytes, Any]:

@@ -75,7 +75,7 @@ class HostedApplication:
         async with open_role(settings, hosting.worker, lambda: self._draining) as hosted:
             health = health_method((hosted.service,), lambda: self._draining)
             loop = asyncio.get_running_loop()
-            calls = self._calls = Calls({**hosted.methods, HEALTH_PATH: health}, loop)
+            calls = self._calls = hosted.calls({**hosted.methods, HEALTH_PATH: health}, loop)
             await send({"type": "lifespan.startup.complete"})
             started.set()
             await line.say(READY)

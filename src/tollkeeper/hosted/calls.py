@@ -27,6 +27,7 @@ from tollkeeper.hosted.timeouts import Timeouts
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Scope = dict[str, Any]
+Answer = Callable[[bytes], Awaitable[bytes]]
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Method:
     told the answers that nobody took: their client had left before.
     """
 
-    call: Callable[[bytes], Awaitable[bytes]]
+    call: Answer
     fault: Callable[[Exception], CallFailed | None]
     max_bytes: int
     gone: Callable[[bytes], None] | None = None

@@ -20,21 +20,23 @@ from ratelimit.service import Service
 from tollkeeper.addresses import Address
 from tollkeeper.catalog_watch import CatalogWatch
 from tollkeeper.config import load_config
-from tollkeeper.hosted.calls import Method
+from tollkeeper.hosted.calls import Answer, Calls, Method
 from tollkeeper.hosted.status import CallFailed, Code
+from tollkeeper.hosted.traced_calls import TracedCalls, with_trace_headers
 from tollkeeper.pages import Check, pages, serve_http
-from tollkeeper.serve import new_registry, ratelimit_settings
+from tollkeeper.serve import new_registry, ratelimit_settings, traced
 from tollkeeper.settings import HostedRole, Settings
 from tollkeeper.wiring.authz import FrontDoor, open_front_door
 
 
 @dataclass(frozen=True, slots=True)
 class Hosted:
-    """A role that is ready to answer; ``jobs`` have to run as long as it does."""
+    """A role that is ready to answer by ``calls``; ``jobs`` have to run as long as it does."""
 
     service: str
     methods: Mapping[str, Method]
     jobs: Sequence[Coroutine[Any, Any, None]]
+    calls: type[Calls] = Calls
 
 
 OpenRole = Callable[[Settings, int, Callable[[], bool]], AbstractAsyncContextManager[Hosted]]
@@ -48,7 +50,10 @@ async def open_authz(
     """One worker of the front door."""
     registry = new_registry()
     watch = CatalogWatch(settings, registry, with_credentials=True)
-    async with open_front_door(settings, watch.catalog, registry) as front:
+    async with (
+        traced(settings, "authz", worker) as tracing,
+        open_front_door(settings, watch.catalog, registry) as front,
+    ):
         checks = {
             "config": watch.readiness,
             "listener": readiness_of(settings.authz_addresses[worker], draining),
@@ -56,11 +61,15 @@ async def open_authz(
         where = settings.authz_metrics_addresses[worker]
         shown = serve_http(pages(registry, checks), where, settings.metrics_tls)
         most_bytes = front.limits.max_message_bytes
-        check = Method(front.handler.check, _check_fault, most_bytes, partial(_let_go, front))
+        answer: Answer = front.handler.check
+        if tracing is not None:
+            answer = with_trace_headers(tracing.hosted_checks(answer))
+        check = Method(answer, _check_fault, most_bytes, partial(_let_go, front))
         yield Hosted(
             CHECK_SERVICE,
             {f"/{CHECK_SERVICE}/Check": check},
             (*front.jobs, watch.run(front.door.offer), shown),
+            Calls if tracing is None else TracedCalls,
         )
 
 
