@@ -18,6 +18,8 @@ LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-in
 	--no-emit-find-links --universal --python-version 3.11
 PROTOS := $(wildcard proto/envoyapi/*.proto)
 TESTS ?= tests
+# Properties are tried on ten examples in a run of some tests, on a hundred in a run of all.
+THOROUGH = $(if $(filter tests,$(TESTS)),--hypothesis-profile=thorough)
 SECONDS ?= 120
 
 .PHONY: help setup demo up test lint format bench bench-peers chaos lock proto clean
@@ -52,7 +54,7 @@ up: setup ## the same stack in the foreground, until Ctrl-C
 	@$(BIN)/tollkeeper up
 
 test: setup $(XDS_STAMP) ## every test; choose some with TESTS="tests/unit"
-	@$(BIN)/python -m pytest $(TESTS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(TESTS) $(THOROUGH)
 
 chaos: setup ## parts killed, flushed, stopped, then exact books; SECONDS=600 SEED=7
 	@$(BIN)/python -m tests.chaos.run --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -1,4 +1,5 @@
-"""Real servers for the tests that want them; each starts once, when a test first asks for it."""
+"""Real servers for the tests that want them, each started once, when a test first asks for it; and
+how many examples a property is tried on."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -6,12 +7,18 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from devstack import Postgres, Redis, RedisCluster
 from devstack.resp import ask
 
 TEMPLATE = "tollkeeper_template"
 _numbers = itertools.count()
+
+settings.register_profile("short", max_examples=10, derandomize=True, deadline=None)
+settings.register_profile("thorough", max_examples=100, derandomize=True, deadline=None)
+# `make test` of everything asks for the thorough one: --hypothesis-profile=thorough
+settings.load_profile("short")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import Annotated
 
@@ -71,7 +72,7 @@ app.add_typer(ratelimit.app, name="ratelimit", help="Rate limit rules: lint, exp
 def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     try:
-        code = app(list(args), prog_name="tollkeeper", standalone_mode=False)
+        code = _command()(list(args), prog_name="tollkeeper", standalone_mode=False)
     except TyperException as error:
         return _fail(error.format_message(), error.exit_code)
     except (TollkeeperError, MoneyError) as error:
@@ -79,6 +80,12 @@ def run(args: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return code if isinstance(code, int) else 0
+
+
+@cache
+def _command() -> Callable[..., object]:
+    """All commands with their arguments, read from their signatures once."""
+    return typer.main.get_command(app)
 
 
 def main() -> None:

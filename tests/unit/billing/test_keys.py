@@ -4,12 +4,10 @@ import random
 from itertools import count
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.keys import KEY_CHARS, display_digits, generate_key, hash_key, is_well_formed
-
-FEW = settings(max_examples=25, deadline=None)
 
 
 def key_of(seed: int) -> str:
@@ -65,7 +63,6 @@ def test_a_wrong_form_is_known_without_a_lookup(text: str) -> None:
     assert not is_well_formed(text)
 
 
-@FEW
 @given(key=SEEDED)
 def test_every_made_key_is_well_formed(key: str) -> None:
     """Whatever the random characters, in base62 after the prefix."""
@@ -74,7 +71,6 @@ def test_every_made_key_is_well_formed(key: str) -> None:
     assert key.isascii()
 
 
-@FEW
 @given(key=SEEDED, place=PLACES, other=OTHERS)
 def test_one_mistyped_character_is_found(key: str, place: int, other: str) -> None:
     """CRC-32 finds every change within 32 bits: any one character, secret or checksum."""
@@ -82,7 +78,6 @@ def test_one_mistyped_character_is_found(key: str, place: int, other: str) -> No
     assert is_well_formed(mistyped) is (mistyped == key)
 
 
-@FEW
 @given(key=SEEDED, place=st.integers(3, KEY_CHARS - 2))
 def test_two_swapped_characters_are_found(key: str, place: int) -> None:
     """The other mistake that hands make."""
@@ -90,7 +85,6 @@ def test_two_swapped_characters_are_found(key: str, place: int) -> None:
     assert is_well_formed(swapped) is (swapped == key)
 
 
-@FEW
 @given(text=st.text(max_size=60))
 def test_any_text_is_judged_without_a_fault(text: str) -> None:
     """What a client sends as a key never raises; random text is not one."""

@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.errors import ConfigError
@@ -22,7 +22,6 @@ from billing.meters.values import Cost, NoUsage, Quote
 from billing.money import MAX_NANOS
 from billing.refusals import Refusal
 
-FEW = settings(max_examples=25, deadline=None)
 BEYOND = NoUsage("the usage costs more than the ledger can hold")
 
 
@@ -31,7 +30,6 @@ def own(amount_nanos: int) -> ExactAmount:
     return ExactAmount(own=amount_nanos, provider=None)
 
 
-@FEW
 @given(
     provider=st.integers(0, 10**15),
     denominator=st.integers(1, 10**9),
@@ -49,7 +47,6 @@ def test_markup_applies_before_the_rounding(
     assert 0 <= amount.price_nanos() - exact * Fraction(markup_ppm, 10**6) < 1
 
 
-@FEW
 @given(provider=st.integers(0, 10**15), denominator=st.integers(1, 10**9), data=st.data())
 def test_a_markup_of_one_or_more_never_needs_review(
     provider: int, denominator: int, data: st.DataObject

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.errors import ConfigError
@@ -22,7 +22,6 @@ METHODS = {"eth_blockNumber": 1_000, "eth_call": 1_500, "eth_getLogs": 2_000, "t
 TARIFF = ComputeUnitTariff(methods=METHODS, nanos_per_cu=1_000)
 BATCH = {"eth_call": 2, "eth_getLogs": 1}
 HALF: Any = 0.5  # what YAML may hold and types would not let through
-FEW = settings(max_examples=25, deadline=None)
 
 
 def quoted(tariff: ComputeUnitTariff, ask: Ask) -> Quote:
@@ -235,7 +234,6 @@ TARIFFS = st.builds(
 )
 
 
-@FEW
 @given(tariff=TARIFFS, calls=CALLS, body_bytes=st.integers(0, 10**6), part=st.integers(0, 1_024))
 def test_no_answer_within_the_quote_costs_more_than_its_most(
     tariff: ComputeUnitTariff, calls: dict[str, int], body_bytes: int, part: int
@@ -251,7 +249,6 @@ def test_no_answer_within_the_quote_costs_more_than_its_most(
     assert tariff.cost(quote.basis, usage) == cost
 
 
-@FEW
 @given(tariff=TARIFFS, calls=CALLS, size_bytes=st.integers(0, 10**7))
 def test_amounts_are_the_exact_ones_rounded_up(
     tariff: ComputeUnitTariff, calls: dict[str, int], size_bytes: int
@@ -270,7 +267,6 @@ def test_amounts_are_the_exact_ones_rounded_up(
     assert 0 <= found.provider_cost_nanos - provider < 1
 
 
-@FEW
 @given(tariff=TARIFFS, calls=CALLS, size_bytes=st.integers(0, 10**6), more=st.integers(0, 10**4))
 def test_more_never_costs_less(
     tariff: ComputeUnitTariff, calls: dict[str, int], size_bytes: int, more: int

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.errors import ConfigError
@@ -22,7 +22,6 @@ TARIFF = DurationTariff()
 RUN = Usage(cpu_ms=1_500, memory_mib=512, duration_ms=3_000)
 PROVIDER = DurationRates(base_nanos=1_000_000, nanos_per_cpu_s=200_000, nanos_per_gb_s=100_000)
 HALF: Any = 0.5  # what YAML may hold and types would not let through
-FEW = settings(max_examples=25, deadline=None)
 
 
 def quoted(tariff: DurationTariff, **requested: object) -> Quote:
@@ -228,7 +227,6 @@ def run_of(cpu: int, memory: int, wall: int, tariff: DurationTariff) -> Usage:
     )
 
 
-@FEW
 @given(tariff=TARIFFS, cpu=THOUSANDTHS, memory=THOUSANDTHS, wall=THOUSANDTHS)
 def test_no_run_within_the_bounds_costs_more_than_the_most(
     tariff: DurationTariff, cpu: int, memory: int, wall: int
@@ -242,7 +240,6 @@ def test_no_run_within_the_bounds_costs_more_than_the_most(
     assert tariff.cost({}, usage) == cost
 
 
-@FEW
 @given(tariff=TARIFFS, cpu=THOUSANDTHS, memory=THOUSANDTHS, wall=THOUSANDTHS)
 def test_amounts_are_the_exact_ones_rounded_up(
     tariff: DurationTariff, cpu: int, memory: int, wall: int
@@ -267,7 +264,6 @@ def exact(side: DurationRates, cpu_s: Fraction, gb_s: Fraction) -> Fraction:
     return side.base_nanos + cpu_s * side.nanos_per_cpu_s + gb_s * side.nanos_per_gb_s
 
 
-@FEW
 @given(tariff=TARIFFS, less=st.integers(1, 100), more=st.integers(0, 1_000))
 def test_more_never_costs_less(tariff: DurationTariff, less: int, more: int) -> None:
     """A longer run is never cheaper, a larger request never held for less."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.errors import ConfigError
@@ -11,8 +11,6 @@ from billing.meters.flat import FlatTariff
 from billing.meters.values import Ask, Cost, NoUsage, Quote, Usage
 from billing.money import MAX_NANOS, NANOS_PER_CREDIT
 from billing.refusals import Refusal
-
-FEW = settings(max_examples=25, deadline=None)
 
 
 def test_a_request_costs_what_the_tariff_says() -> None:
@@ -81,7 +79,6 @@ def test_a_tariff_that_cannot_price_is_not_made(make: Callable[[], object]) -> N
         make()
 
 
-@FEW
 @given(
     own=st.none() | st.integers(0, 10**12),
     provider=st.integers(0, 10**12),

@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.meters.readings import (
@@ -18,7 +18,6 @@ from billing.meters.readings import (
 )
 from billing.refusals import Refusal
 
-FEW = settings(max_examples=25, deadline=None)
 ANYTHING = (
     st.none()
     | st.booleans()
@@ -86,7 +85,6 @@ def test_decimal_numbers_are_read_without_loss(value: object, exact: Exact) -> N
     assert read_exact("x", value) == exact
 
 
-@FEW
 @given(value=ANYTHING)
 def test_anything_is_read_or_named(value: object) -> None:
     """Whatever JSON holds, the answer is a number within bounds or a reason; never a fault."""
@@ -97,7 +95,6 @@ def test_anything_is_read_or_named(value: object) -> None:
         assert exact == Exact(whole, 1)
 
 
-@FEW
 @given(number=st.decimals(0, 10**12, places=25))
 def test_an_exact_number_is_written_as_it_was_read(number: object) -> None:
     """No digit is lost on the way through; only trailing zeros are."""
@@ -135,7 +132,6 @@ def test_what_a_client_asks_for_is_bounded(value: object, asked: int | None) -> 
         assert found == asked
 
 
-@FEW
 @given(text=st.text(st.characters()))
 def test_a_clients_text_is_shown_tamed(text: str) -> None:
     """Printable ASCII, and no longer than 64 escaped characters."""

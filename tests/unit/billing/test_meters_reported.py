@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.errors import ConfigError
@@ -20,7 +20,6 @@ TARIFF = ReportedTariff(
 )
 HALF: Any = 0.5  # what YAML may hold and types would not let through
 USAGE = Usage()
-FEW = settings(max_examples=25, deadline=None)
 
 
 def cost_of(tariff: ReportedTariff, reported: str, usage: Usage = USAGE) -> Cost:
@@ -169,7 +168,6 @@ def test_a_tariff_that_cannot_price_is_not_made(make: Callable[[], object]) -> N
 DECIMALS = st.decimals(0, 900, allow_nan=False, allow_infinity=False, places=20)
 
 
-@FEW
 @given(usd=DECIMALS, markup_ppm=st.integers(1, 10**7))
 def test_amounts_are_the_exact_ones_rounded_up(usd: Decimal, markup_ppm: int) -> None:
     """Price and cost lie less than one nano-USD above the exact ones; re-rating gives the same."""
@@ -183,7 +181,6 @@ def test_amounts_are_the_exact_ones_rounded_up(usd: Decimal, markup_ppm: int) ->
     assert cost_of(tariff, text) == found
 
 
-@FEW
 @given(cost=st.floats(0, 900))
 def test_a_cost_that_python_wrote_is_read_as_python_wrote_it(cost: float) -> None:
     """``str`` of any double that is a cost can be read, exponent or not, and is never lost."""
@@ -192,7 +189,6 @@ def test_a_cost_that_python_wrote_is_read_as_python_wrote_it(cost: float) -> Non
     assert 0 <= found.price_nanos - 2 * Fraction(text) * NANOS_PER_USD < 1
 
 
-@FEW
 @given(reports=st.lists(DECIMALS, min_size=2, max_size=2).map(sorted))
 def test_more_never_costs_less(reports: list[Decimal]) -> None:
     """A higher report is never a lower price."""

@@ -3,14 +3,13 @@
 from dataclasses import replace
 from fractions import Fraction
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.meters.tokens import ModelPrice, TokenRates, TokenTariff
 from billing.meters.values import Ask, Usage
 from tests.unit.billing.test_meters_tokens import cost_of, quoted, tariff_of
 
-FEW = settings(max_examples=25, deadline=None)
 PRICES = st.integers(0, 10**12)
 RATES = st.builds(
     TokenRates,
@@ -30,7 +29,6 @@ TARIFFS = st.builds(tariff_of, MODELS, st.integers(1, 5_000_000))
 ASKS = st.builds(Ask, body_bytes=st.integers(1, 10**6), model=st.just("mini"))
 
 
-@FEW
 @given(tariff=TARIFFS, ask=ASKS, choices=st.integers(1, 128), data=st.data())
 def test_no_usage_within_the_quote_costs_more_than_its_most(
     tariff: TokenTariff, ask: Ask, choices: int, data: st.DataObject
@@ -48,7 +46,6 @@ def test_no_usage_within_the_quote_costs_more_than_its_most(
     assert tariff.cost(quote.basis, usage) == cost
 
 
-@FEW
 @given(tariff=TARIFFS, counts=st.tuples(*[st.integers(0, 10**7)] * 3))
 def test_amounts_are_the_exact_ones_rounded_up(
     tariff: TokenTariff, counts: tuple[int, int, int]
@@ -78,7 +75,6 @@ def exact(side: TokenRates, counts: tuple[int, int, int]) -> Fraction:
     )
 
 
-@FEW
 @given(tariff=TARIFFS, ask=ASKS, more=st.integers(0, 1_000))
 def test_asking_for_more_never_costs_less(tariff: TokenTariff, ask: Ask, more: int) -> None:
     """A longer body is never quoted lower, a longer answer never billed lower."""

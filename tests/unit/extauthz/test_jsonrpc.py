@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.refusals import Refusal
@@ -38,7 +38,6 @@ def test_a_call_is_counted_by_its_method(body: Body) -> None:
     assert read_calls(body, 10) == {"eth_call": 1}
 
 
-@settings(max_examples=25)
 @given(st.lists(calls, min_size=1, max_size=8))
 def test_a_batch_is_counted_as_any_json_parser_reads_it(batch: list[dict[str, Any]]) -> None:
     """Every call counts, notifications included."""

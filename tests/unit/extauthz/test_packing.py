@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.subscriptions import Principal, Subscription
@@ -40,7 +40,6 @@ principals = st.builds(
 stamps = st.builds(Stamp, numbers, numbers, st.booleans(), st.floats(0, 1e9))
 
 
-@settings(max_examples=25)
 @given(principals, stamps)
 def test_a_packed_principal_comes_back_whole(principal: Principal, stamp: Stamp) -> None:
     """Every field of the principal and of its stamp survives."""

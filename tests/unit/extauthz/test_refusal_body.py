@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.refusals import KINDS, Refusal, refuse
@@ -102,7 +102,6 @@ def test_every_status_of_the_table_has_a_number() -> None:
     assert all(-32768 <= number <= -32000 for number in RPC_CODES.values())
 
 
-@settings(max_examples=25)
 @given(st.text(max_size=50), st.text(max_size=50))
 def test_no_text_breaks_the_body(reason: str, body: str) -> None:
     """Quotes, line breaks and lone surrogates of a client stay inside their strings."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.catalog import Credential, Route
@@ -112,7 +112,6 @@ all_facts = st.builds(
 tickets = st.integers(0, MAX_TICKET_CHARS).map(lambda length: "t" * length) | texts
 
 
-@settings(max_examples=25)
 @given(
     st.builds(
         Allowed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ratelimit.errors import RulesRefused
@@ -67,7 +67,6 @@ _texts = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None)
 @given(_texts)
 def test_no_text_does_worse_than_being_refused(text: str) -> None:
     """Whatever a file holds, it is a set of rules or a list of findings."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -78,18 +76,6 @@ def test_failure_is_one_line_and_a_code(
     assert told.err.startswith("tollkeeper: ")
     assert told.err.count("\n") == 1
     assert word in told.err
-
-
-def test_program_starts_without_databases_and_web() -> None:
-    """Help answers at once, because no command's own imports are made for it."""
-    script = (
-        "import sys; from tollkeeper.cli.program import run; run(['--help']);"
-        "print(sorted({'asyncpg', 'redis', 'grpc', 'fastapi', 'pydantic'} & sys.modules.keys()))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from billing.errors import ConfigError
+from tests.unit.tollkeeper.example import EXAMPLE, example_config
 from tollkeeper.config import Config, load_config
 from tollkeeper.settings import load_settings
-
-EXAMPLE = Path(__file__).parents[3] / "tollkeeper.yaml"
 
 
 def load(text: str, folder: Path, **settings: object) -> Config:
@@ -28,7 +27,7 @@ def changed(old: str, new: str) -> str:
 def test_the_example_is_what_the_contract_names() -> None:
     """The example serves the five routes and the three plans of the contract, section 3, and
     self-service."""
-    config = load_config(EXAMPLE, load_settings())
+    config = example_config()
     served = {
         name: (route.match.method, route.match.path, route.profile, route.meter)
         for name, route in config.routes.items()

@@ -14,10 +14,10 @@ from billing.meters.flat import FlatTariff
 from billing.meters.reported import ReportedTariff
 from billing.meters.tokens import TokenTariff
 from billing.meters.values import Ask, Quote
+from tests.unit.tollkeeper.example import EXAMPLE, example_config
 from tollkeeper.config import compile_catalog, load_config, price_digest, resolve_credentials
 from tollkeeper.settings import load_settings
 
-EXAMPLE = Path(__file__).parents[3] / "tollkeeper.yaml"
 CREDENTIALS = {"example": Credential("authorization", "Bearer sk-example")}
 
 
@@ -30,7 +30,7 @@ def example(text: str, folder: Path) -> str:
 
 def test_amounts_are_whole_nano_usd() -> None:
     """Every price of the example is the integer that its decimals say."""
-    version = compile_catalog(load_config(EXAMPLE, load_settings()), CREDENTIALS).prices.versions[0]
+    version = compile_catalog(example_config(), CREDENTIALS).prices.versions[0]
     tokens, cu = version.tariffs["chat"], version.tariffs["ethereum"]
     assert isinstance(tokens, TokenTariff)
     provider = tokens.models["gpt-4o-mini"].provider
@@ -48,11 +48,7 @@ def test_amounts_are_whole_nano_usd() -> None:
 
 def test_the_examples_tariffs_are_those_of_the_contract() -> None:
     """A ping costs one credit, a tool run 2 credits and its time, a reported cost is doubled."""
-    tariffs = (
-        compile_catalog(load_config(EXAMPLE, load_settings()), CREDENTIALS)
-        .prices.versions[0]
-        .tariffs
-    )
+    tariffs = compile_catalog(example_config(), CREDENTIALS).prices.versions[0].tariffs
     assert tariffs["ping"] == FlatTariff(nanos_per_request=1_000_000)
     assert tariffs["tool"] == DurationTariff()
     reported = tariffs["reported"]
@@ -65,7 +61,7 @@ def test_the_examples_tariffs_are_those_of_the_contract() -> None:
 
 def test_routes_carry_what_the_doors_need() -> None:
     """A JSON-RPC route needs its body, and every route its upstream's credential."""
-    catalog = compile_catalog(load_config(EXAMPLE, load_settings()), CREDENTIALS)
+    catalog = compile_catalog(example_config(), CREDENTIALS)
     ethereum = catalog.routes["ethereum"]
     assert (ethereum.shape, ethereum.needs_body, ethereum.max_calls) == ("jsonrpc", True, 1000)
     assert not catalog.routes["chat"].needs_body
@@ -76,7 +72,7 @@ def test_routes_carry_what_the_doors_need() -> None:
 
 def test_plans_are_bounds_in_nano_usd() -> None:
     """Money of a plan is an integer, and the unlimited plan bounds nothing."""
-    plans = compile_catalog(load_config(EXAMPLE, load_settings()), {}).plans
+    plans = compile_catalog(example_config(), {}).plans
     assert plans["free"].limits.spend_per_day_nanos == 1_000_000_000
     assert plans["free"].limits.max_request_nanos == 500_000_000
     assert plans["pro"].limits_for("tools").requests_per_second == 10
@@ -86,7 +82,7 @@ def test_plans_are_bounds_in_nano_usd() -> None:
 
 def test_the_digest_is_that_of_canonical_json() -> None:
     """Whoever has the version's values can compute its digest: SHA-256 of sorted JSON."""
-    version = load_config(EXAMPLE, load_settings()).prices[0]
+    version = example_config().prices[0]
     content = json.loads(version.model_dump_json(exclude_defaults=True))
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     assert price_digest(version) == hashlib.sha256(text.encode()).hexdigest()
@@ -129,7 +125,7 @@ def test_credentials_are_whole_headers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The prefix and the secret make the header's value."""
     monkeypatch.setenv("EXAMPLE_API_KEY", "sk-example")
     monkeypatch.setenv("TOLLKEEPER_GATEWAY_SECRET", "of-the-gateway")
-    assert resolve_credentials(load_config(EXAMPLE, load_settings())) == CREDENTIALS | {
+    assert resolve_credentials(example_config()) == CREDENTIALS | {
         "admin": Credential("x-tollkeeper-gateway", "of-the-gateway")
     }
 
@@ -141,5 +137,5 @@ def test_a_credential_that_no_header_can_carry_is_refused(
     """A missing secret and one that would break the header are named, never shown."""
     monkeypatch.setenv("EXAMPLE_API_KEY", secret)
     with pytest.raises(ConfigError, match="upstream example") as caught:
-        resolve_credentials(load_config(EXAMPLE, load_settings()))
+        resolve_credentials(example_config())
     assert "sk" not in str(caught.value)

@@ -13,6 +13,7 @@ from billing.refusals import KINDS
 from extauthz.ask import BAD_JSON
 from extauthz.refusal_body import RPC_CODES
 from extauthz.request import KEY_PARAMETER, LIFTED_NAMESPACE, ROUTE_EXTENSION
+from tests.unit.tollkeeper.example import EXAMPLE, example_config
 from tollkeeper.config import Config, load_config
 from tollkeeper.envoy_render import (
     bootstrap_text,
@@ -26,7 +27,6 @@ from tollkeeper.envoy_render.local_replies import ROWS
 from tollkeeper.settings import load_settings
 
 ROOT = Path(__file__).parents[3]
-EXAMPLE = ROOT / "tollkeeper.yaml"
 MORE_ROUTES = """
 routes:
   limited:
@@ -66,7 +66,9 @@ def more(tmp_path: Path) -> Config:
 def rendered(config: Config | None = None, **settings: object) -> dict[str, Any]:
     """The bootstrap of the example, or of another configuration."""
     given = load_settings(**settings)
-    return render_bootstrap(config or load_config(EXAMPLE, given), given)
+    return render_bootstrap(
+        config or (load_config(EXAMPLE, given) if settings else example_config()), given
+    )
 
 
 def manager(bootstrap: dict[str, Any]) -> dict[str, Any]:

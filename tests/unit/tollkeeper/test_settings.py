@@ -1,7 +1,5 @@
 """Settings: from the environment, from files, from a command line."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -160,13 +158,3 @@ def test_a_collector_is_named_by_host_and_port(url: str) -> None:
     """OTLP over gRPC has no path; a role does not start with an endpoint that it cannot use."""
     with pytest.raises(ConfigError, match="OTLP_ENDPOINT: write http://host:port"):
         load_settings(otlp_endpoint=url)
-
-
-def test_traces_are_loaded_only_where_they_are_asked_for() -> None:
-    """A process that serves without traces has no tracer and no exporter in memory."""
-    told = "import sys, tollkeeper.serve; print(*sys.modules)"
-    found = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
-    loaded = found.stdout.split()
-    assert "tollkeeper.serve" in loaded
-    unwanted = ("tollkeeper.tracing", "opentelemetry.exporter", "opentelemetry.sdk.trace.export")
-    assert [name for name in loaded if name.startswith(unwanted)] == []
