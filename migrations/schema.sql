@@ -33,6 +33,21 @@ BEGIN
         USING ERRCODE = 'restrict_violation';
 END $$;
 
+CREATE FUNCTION public.refuse_without_batch() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    missing bigint;
+BEGIN
+    SELECT f.batch_id INTO missing FROM (SELECT DISTINCT batch_id FROM fresh) AS f
+    WHERE NOT EXISTS (SELECT FROM batches AS b WHERE b.id = f.batch_id) LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'rows of % name batch %, which is not in the ledger', TG_TABLE_NAME, missing
+            USING ERRCODE = 'foreign_key_violation';
+    END IF;
+    RETURN NULL;
+END $$;
+
 CREATE FUNCTION public.roll_periods(accounts uuid[], at timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -405,6 +420,8 @@ CREATE TABLE public.unpublished (
     ended uuid[] NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL
 );
+ALTER TABLE ONLY public.unpublished ALTER COLUMN account_ids SET STORAGE EXTERNAL;
+ALTER TABLE ONLY public.unpublished ALTER COLUMN ended SET STORAGE EXTERNAL;
 
 CREATE TABLE public.usage_events (
     account_id uuid NOT NULL,
@@ -568,9 +585,13 @@ CREATE TRIGGER transfers_append_only BEFORE DELETE OR UPDATE ON public.transfers
 
 CREATE TRIGGER transfers_no_truncate BEFORE TRUNCATE ON public.transfers FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 
+CREATE TRIGGER transfers_of_a_batch AFTER INSERT ON public.transfers REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_without_batch();
+
 CREATE TRIGGER usage_events_append_only BEFORE DELETE OR UPDATE ON public.usage_events FOR EACH ROW EXECUTE FUNCTION public.refuse_change();
 
 CREATE TRIGGER usage_events_no_truncate BEFORE TRUNCATE ON public.usage_events FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+
+CREATE TRIGGER usage_events_of_a_batch AFTER INSERT ON public.usage_events REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_without_batch();
 
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.accounts(id);
@@ -590,19 +611,11 @@ ALTER TABLE ONLY public.subscriptions
 ALTER TABLE ONLY public.subscriptions
     ADD CONSTRAINT subscriptions_profile_fkey FOREIGN KEY (profile) REFERENCES public.profiles(name);
 
-ALTER TABLE ONLY public.transfers
-    ADD CONSTRAINT transfers_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES public.batches(id) DEFERRABLE INITIALLY DEFERRED;
-
-ALTER TABLE ONLY public.usage_events
-    ADD CONSTRAINT usage_events_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES public.batches(id) DEFERRABLE INITIALLY DEFERRED;
-
 REVOKE ALL ON TABLE public.audit_log FROM postgres;
 GRANT SELECT,INSERT,REFERENCES,TRIGGER,MAINTAIN ON TABLE public.audit_log TO postgres;
 
 REVOKE ALL ON TABLE public.batches FROM postgres;
 GRANT SELECT,INSERT,REFERENCES,TRIGGER,MAINTAIN ON TABLE public.batches TO postgres;
-
-GRANT UPDATE(created_at) ON TABLE public.batches TO postgres;
 
 REVOKE ALL ON TABLE public.transfers FROM postgres;
 GRANT SELECT,INSERT,REFERENCES,TRIGGER,MAINTAIN ON TABLE public.transfers TO postgres;

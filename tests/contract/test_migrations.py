@@ -91,12 +91,11 @@ async def test_rows_of_the_ledger_cannot_be_changed_by_their_owner(
             "DELETE FROM audit_log",
             "UPDATE transfers SET amount = 1",
             "UPDATE usage_events SET units = 1",
+            "UPDATE batches SET created_at = now()",
             "TRUNCATE transfers CASCADE",
         ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute(change)
-        with pytest.raises(asyncpg.RestrictViolationError):
-            await connection.execute("UPDATE batches SET created_at = now()")
     finally:
         await connection.close()
 
@@ -108,6 +107,7 @@ async def test_superuser_is_stopped_by_triggers(database: str) -> None:
         await _write_one(connection)
         for change in (
             "UPDATE transfers SET amount = 1",
+            "UPDATE batches SET created_at = now()",
             "DELETE FROM transfers",
             "DELETE FROM batches",
             "TRUNCATE transfers CASCADE",

@@ -1,0 +1,53 @@
+"""Rows of a batch in Postgres: what the client or the server refuses, and whose batch they are."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+from msgspec.structs import replace
+
+from billing.errors import InvalidInput
+from billing.stores.postgres_ledger import PostgresLedger
+from tests.contract.front_workers import ask, new_id, open_account, settlement
+
+NO_BATCH = 77
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model": "a\0b"}, {"units": 2**63}, {"key_id": "no id"}],
+    ids=["nul", "too large", "no uuid"],
+)
+async def test_a_value_that_fits_no_column_is_refused_and_the_session_goes_on(
+    database: str, change: dict[str, object]
+) -> None:
+    """Whether the client cannot write the value or the server does not take it: the batch is
+    refused as a whole, and the next one on the same session is settled."""
+    account = await open_account(database, 1_000)
+    (hold, _), (good, _) = ask(account, 5), ask(account, 5)
+    async with asyncpg.create_pool(database, min_size=1, max_size=1) as pool:
+        ledger = PostgresLedger(pool, 20.0)
+        with pytest.raises(InvalidInput):
+            await ledger.settle([replace(settlement(hold, 5), **change)], 1_760_000_000_000_000)
+        assert await pool.fetchval("SELECT count(*) FROM transfers WHERE kind = 'charge'") == 0
+        assert (await ledger.settle([settlement(good, 5)], 1_760_000_000_000_000)).settled == 1
+
+
+@pytest.mark.parametrize("table", ["transfers", "usage_events"])
+async def test_a_row_of_no_batch_is_refused(database: str, table: str) -> None:
+    """A transfer or a usage event that names a batch which is not there does not get in."""
+    account = await open_account(database, 1_000)
+    async with asyncpg.create_pool(database, min_size=1, max_size=1) as pool:
+        ledger = PostgresLedger(pool, 20.0)
+        await ledger.settle([settlement(ask(account, 5)[0], 5)], 1_760_000_000_000_000)
+        names = await pool.fetchval(
+            "SELECT string_agg(quote_ident(attname), ', ') FROM pg_attribute"
+            " WHERE attrelid = $1::text::regclass AND attnum > 0"
+            " AND attname NOT IN ('batch_id', 'account_id')",
+            table,
+        )
+        copied = f"INSERT INTO {table} (batch_id, account_id, {names}) SELECT $1, $2, {names}"
+        with pytest.raises(asyncpg.ForeignKeyViolationError, match="name batch 77"):
+            await pool.execute(f"{copied} FROM {table} LIMIT 1", NO_BATCH, new_id())
+        batch_id = await pool.fetchval("SELECT max(id) FROM batches")
+        await pool.execute(f"{copied} FROM {table} LIMIT 1", batch_id, new_id())
