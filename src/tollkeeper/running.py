@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
+import structlog
 import uvloop
 
 from billing.errors import TollkeeperError
+
+log = structlog.get_logger("running")
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -31,6 +35,21 @@ def spare_garbage() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, 20, 100)
+
+
+def take_longer_turns() -> None:
+    """Let the kernel run this process, and what it starts, for longer at a time (SCHED_BATCH, by
+    sched(7)): its awakening interrupts nobody, so more calls have come when its turn comes.
+
+    On busy cores that serves half as much again with a shorter p99; on idle ones it changes
+    nothing (docs/decisions/031-scheduling.md).
+    """
+    if not hasattr(os, "SCHED_BATCH"):
+        return  # only Linux has it
+    try:
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    except OSError as error:
+        log.warning("not scheduled in batches", error=str(error))
 
 
 def stop_on_signals() -> asyncio.Event:

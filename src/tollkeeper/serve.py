@@ -29,8 +29,13 @@ from tollkeeper.config import load_config
 from tollkeeper.hosted.serving import host_parts, serve_all, serve_workers
 from tollkeeper.logs import set_up_logs
 from tollkeeper.pages import pages, serve_http
+<<<<<<< HEAD
 from tollkeeper.running import run, run_beside, spare_garbage, stop_on_signals
 from tollkeeper.settings import Settings, load_settings
+=======
+from tollkeeper.running import run, run_beside, spare_garbage, stop_on_signals, take_longer_turns
+from tollkeeper.settings import HostedRole, Settings, load_settings
+>>>>>>> 8269489 (wip)
 from tollkeeper.wiring.accesslog import Offered, WatchLedger, open_back_door
 from tollkeeper.wiring.authz import open_front_door
 from tollkeeper.wiring.tls import server_credentials
@@ -157,6 +162,8 @@ def ratelimit_settings(settings: Settings) -> RateLimitSettings:
 
 def serve(role: str, settings: Settings, worker: int | None = None) -> None:
     """Run one role until it is told to stop; of authorization all workers, or the one named."""
+    if settings.scheduling == "batch":
+        take_longer_turns()
     match role:
         case "authz":
             workers = range(settings.authz_workers) if worker is None else (worker,)

@@ -198,6 +198,11 @@ class Settings(TlsSettings, WatchSettings, BaseSettings):
         10, ge=0, le=3_600, description="Longest time to finish what is in hand after SIGTERM."
     )
 
+    scheduling: Literal["batch", "normal"] = Field(
+        "batch",
+        description="How the kernel shares out cores (Linux): batch gives longer turns, normal none.",
+    )
+
     # --- bounds ----------------------------------------------------------------------------------
     stale_max_s: int = Field(
         30,

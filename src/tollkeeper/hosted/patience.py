@@ -16,8 +16,8 @@ from typing import Any, Literal
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Ending = Literal["", "deadline", "gone"]
 
-QUICK_S = 0.01
-"""A call that takes longer is watched; a check takes 1 to 3 ms."""
+QUICK_S = 0.05
+"""A call that takes longer is watched; a check takes 1 to 3 ms, and up to 30 at full load."""
 LOOK_S = 0.02
 """How often a watched call looks whether its client is still there."""
 
