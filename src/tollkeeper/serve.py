@@ -29,13 +29,8 @@ from tollkeeper.config import load_config
 from tollkeeper.hosted.serving import host_parts, serve_all, serve_workers
 from tollkeeper.logs import set_up_logs
 from tollkeeper.pages import pages, serve_http
-<<<<<<< HEAD
-from tollkeeper.running import run, run_beside, spare_garbage, stop_on_signals
-from tollkeeper.settings import Settings, load_settings
-=======
 from tollkeeper.running import run, run_beside, spare_garbage, stop_on_signals, take_longer_turns
-from tollkeeper.settings import HostedRole, Settings, load_settings
->>>>>>> 8269489 (wip)
+from tollkeeper.settings import Settings, load_settings
 from tollkeeper.wiring.accesslog import Offered, WatchLedger, open_back_door
 from tollkeeper.wiring.authz import open_front_door
 from tollkeeper.wiring.tls import server_credentials
