@@ -50,6 +50,7 @@ class Expirer:
             batch = await self._ledger.expire(horizon_us, self._settings.batch_entries)
             total += batch.released
             self._metrics.expired.inc(batch.released)
+            self._metrics.ended.labels("expired").inc(batch.released)
             self._metrics.charged.inc(batch.charged_nanos)
             await self._publisher.publish(batch)
             if batch.released < self._settings.batch_entries:

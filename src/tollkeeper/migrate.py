@@ -15,6 +15,7 @@ from pathlib import Path
 import asyncpg
 
 from billing.errors import ConfigError, StoreUnavailable
+from billing.stores.postgres_faults import postgres_faults
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 LOCK_KEY = 0x746F6C6C  # "toll"
@@ -50,10 +51,7 @@ def read_migrations(folder: Path = MIGRATIONS) -> list[Migration]:
 
 async def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
     """Apply what is missing and return the names of what was applied now."""
-    try:
-        connection = await asyncpg.connect(dsn, timeout=10.0)
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        raise StoreUnavailable(f"Postgres does not answer: {error}") from error
+    connection = await _connect(dsn)
     try:
         return await _apply_missing(connection, read_migrations(folder))
     finally:
@@ -62,14 +60,22 @@ async def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
 
 async def pending(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
     """The names of migrations that the database still lacks."""
-    connection = await asyncpg.connect(dsn, timeout=10.0)
+    connection = await _connect(dsn)
     try:
-        known = await connection.fetchval("SELECT to_regclass('schema_migrations') IS NOT NULL")
-        rows = await connection.fetch("SELECT name FROM schema_migrations") if known else []
+        with postgres_faults("migrations"):
+            known = await connection.fetchval("SELECT to_regclass('schema_migrations') IS NOT NULL")
+            rows = await connection.fetch("SELECT name FROM schema_migrations") if known else []
     finally:
         await connection.close()
     applied = {row["name"] for row in rows}
     return [m.name for m in read_migrations(folder) if m.name not in applied]
+
+
+async def _connect(dsn: str) -> asyncpg.Connection:
+    try:
+        return await asyncpg.connect(dsn, timeout=10.0)
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        raise StoreUnavailable(f"Postgres does not answer: {error}") from error
 
 
 async def _apply_missing(connection: asyncpg.Connection, migrations: list[Migration]) -> list[str]:

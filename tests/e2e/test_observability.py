@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ from ruamel.yaml import YAML
 from tests.e2e.stage import Stage
 
 ROOT = Path(__file__).resolve().parents[2]
+CHECKED = 'tollkeeper_ledger_checked_timestamp_seconds{"scope": "whole"}'
 NAME = re.compile(r"\btollkeeper_[a-z_]+")
 
 
@@ -47,6 +49,28 @@ async def test_every_metric_that_an_alert_or_a_panel_names_is_shown(stage: Stage
     asked = {name for query in queries for name in NAME.findall(query)}
     assert len(asked) > 25
     assert asked - await _shown(stage) == set()
+
+
+async def test_the_books_are_watched_by_themselves(stage: Stage) -> None:
+    """Soon after its start the role admin has checked the whole ledger, and says what stands."""
+    url = f"{stage.stack.describe()['admin']}/metrics"
+    async with httpx.AsyncClient() as client, asyncio.timeout(30):
+        while not (shown := _values((await client.get(url)).text)).get(CHECKED):
+            await asyncio.sleep(0.2)
+    broken = {name: value for name, value in shown.items() if "ledger_broken" in name}
+    assert len(broken) >= 8
+    assert not any(value > 0 for value in broken.values())
+    assert shown['tollkeeper_reservations{"state": "pending"}'] >= 0
+    assert shown['tollkeeper_doctor_findings{"part": "postgres", "verdict": "ok"}'] > 0
+
+
+def _values(page: str) -> dict[str, float]:
+    """The samples of a page of metrics, by name and labels."""
+    return {
+        f"{sample.name}{json.dumps(dict(sorted(sample.labels.items())))}": sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+    }
 
 
 async def test_every_alert_has_its_runbook() -> None:

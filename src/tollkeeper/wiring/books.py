@@ -1,4 +1,4 @@
-"""Who watches the books: the check of the ledger and the reader of its metrics, put together."""
+"""Who watches the books: the check of the ledger, the reader of its metrics, the doctor."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from billing.stores.postgres_truth import PostgresTruth
 from billing.stores.redis_client import connect
 from billing.stores.redis_hot import RedisHotStore
 from tollkeeper.books_watch import BooksMetrics, BooksWatch
+from tollkeeper.doctor_watch import DoctorWatch, patient_of
 from tollkeeper.ledger_hot_check import Hot
 from tollkeeper.ledger_watch import Ground, LedgerWatch, WatchLimits
 from tollkeeper.operations.desk import open_desk
@@ -45,7 +46,9 @@ async def open_books(
     async with open_desk(dsn, 1, READ_DEADLINE_S) as desk:
         reader = BooksWatch(lambda: desk.view("books"), BooksMetrics(registry), time.monotonic)
         watch = _ledger_watch(settings, registry)
-        yield (reader.run(), *(() if settings.ledger_check_interval_s == 0 else (watch.run(),)))
+        doctor = DoctorWatch(patient_of(settings), registry)
+        checks = () if settings.ledger_check_interval_s == 0 else (watch.run(),)
+        yield (reader.run(), doctor.run(), *checks)
 
 
 def _ledger_watch(settings: Settings, registry: CollectorRegistry) -> LedgerWatch:

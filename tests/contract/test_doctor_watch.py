@@ -1,0 +1,77 @@
+"""The doctor's verdicts as metrics, over a real Postgres and Redis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from devstack import free_port
+from tests.contract.api_clients import CONFIG
+from tests.contract.desks import ANNA, open_office
+from tollkeeper.config import load_config
+from tollkeeper.doctor_watch import PARTS, DoctorWatch, patient_of
+from tollkeeper.operations.catalog import apply_catalog
+from tollkeeper.settings import Settings, load_settings
+
+
+@pytest.fixture
+async def settings(database: str, redis_url: str, tmp_path: Path) -> Settings:
+    """Those of a role whose Postgres and Redis are well and know the example's prices."""
+    found = load_settings(
+        config_file=CONFIG, home=tmp_path, postgres_dsn=database, redis_url=redis_url
+    )
+    async with open_office(database) as office, office.desk.act(ANNA, "test") as act:
+        await apply_catalog(act, load_config(CONFIG, found))
+    return found
+
+
+async def _bad(settings: Settings) -> set[str]:
+    """The parts with a bad finding, after one look."""
+    registry = CollectorRegistry()
+    await DoctorWatch(patient_of(settings), registry).look()
+    labels = ({"part": part, "verdict": "bad"} for part in PARTS)
+    values = {
+        one["part"]: registry.get_sample_value("tollkeeper_doctor_findings", one) for one in labels
+    }
+    return {part for part, value in values.items() if value}
+
+
+async def test_what_is_well_has_no_bad_finding(settings: Settings) -> None:
+    """A ledger that was never checked is odd, not wrong; an Envoy that is not named is left out."""
+    registry = CollectorRegistry()
+    await DoctorWatch(patient_of(settings), registry).look()
+    found = {
+        (part, verdict): registry.get_sample_value(
+            "tollkeeper_doctor_findings", {"part": part, "verdict": verdict}
+        )
+        for part in PARTS
+        for verdict in ("ok", "bad", "skipped")
+    }
+    assert {part for part in PARTS if found[part, "bad"]} == set()
+    assert {part for part in PARTS if found[part, "ok"]} == {"postgres", "prices", "redis"}
+    assert found["envoy", "skipped"] == 1
+
+
+async def test_each_broken_part_shows(settings: Settings, empty_database: str) -> None:
+    """Missing migrations, a Redis and an Envoy that do not answer, each under its own part."""
+    nowhere = f"127.0.0.1:{free_port()}"
+    broken = load_settings(
+        config_file=CONFIG,
+        home=settings.home,
+        postgres_dsn=empty_database,
+        redis_url=f"redis://{nowhere}/0",
+        envoy_admin_listen=nowhere,
+    )
+    assert await _bad(broken) == set(PARTS)
+
+
+async def test_absent_postgres_is_a_finding_and_no_fault(settings: Settings) -> None:
+    """The watch lives on while Postgres is away; a role without Redis examines none."""
+    away = load_settings(
+        config_file=CONFIG,
+        home=settings.home,
+        postgres_dsn=f"postgresql://p@127.0.0.1:{free_port()}/d",
+    )
+    assert await _bad(away) == {"postgres", "books", "prices"}
