@@ -10,7 +10,7 @@ import zstandard
 
 from accesslog.logfile import BrokenFile, Line, LogFile
 
-TEXT = b"".join(b'{"line": %d}\n' % n for n in range(5_000))
+TEXT = b"".join(b'{"line": %d}\n' % n for n in range(2_000))
 Pack = Callable[[bytes], bytes]
 PACKED: dict[str, Pack] = {
     "plain": lambda data: data,
@@ -36,7 +36,7 @@ def lines(path: Path, offset: int = 0, number: int = 1, most: int = 1_000) -> li
 def test_every_kind_of_file_reads_alike(tmp_path: Path, kind: str) -> None:
     """Plain or packed, in one piece or several, a file has the same lines at the same offsets."""
     found = lines(write(tmp_path / "log", PACKED[kind](TEXT)))
-    assert len(found) == 5_000
+    assert len(found) == 2_000
     assert b"\n".join([line.text or b"" for line in found]) + b"\n" == TEXT
     assert found[7] == Line(8, TEXT.index(b'{"line": 8}'), b'{"line": 7}', ended=True)
     assert found[-1].end == len(TEXT)
@@ -47,7 +47,7 @@ def test_reading_goes_on_at_an_offset(tmp_path: Path, kind: str) -> None:
     """From any place of the unpacked content the rest comes, numbered as told."""
     path = write(tmp_path / "log", PACKED[kind](TEXT))
     whole = lines(path)
-    for at in (0, 1, 3_000, 4_999):
+    for at in (0, 1, 1_200, 1_999):
         place = whole[at]
         assert lines(path, place.end, place.number + 1) == whole[at + 1 :]
 
@@ -59,12 +59,12 @@ def test_a_truncated_file_gives_what_is_good_and_then_says_so(
 ) -> None:
     """However much is missing, the lines before it are read and the fault names the bytes."""
     data = random.Random(1).randbytes(200_000).hex().encode()
-    text = b"".join(data[n : n + 40] + b"\n" for n in range(0, len(data), 40))
+    text = b"".join(data[n : n + 400] + b"\n" for n in range(0, len(data), 400))
     path = write(tmp_path / "log", PACKED[kind](text)[:-cut])
     found: list[Line] = []
     with LogFile(path) as log, pytest.raises(BrokenFile, match="truncated"):
         found.extend(log.lines(0, 1, 1_000))
-    assert len(found) >= 24
+    assert len(found) >= 2  # a packed piece before the last was whole
     assert b"\n".join([line.text or b"" for line in found]) + b"\n" == text[: found[-1].end]
 
 

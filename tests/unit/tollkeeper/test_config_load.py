@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from billing.errors import ConfigError
-from tests.unit.tollkeeper.example import EXAMPLE, example_config
+from tests.unit.tollkeeper.example import EXAMPLE, default_settings, example_config
 from tollkeeper.config import Config, load_config
 from tollkeeper.settings import load_settings
 
@@ -14,7 +14,7 @@ def load(text: str, folder: Path, **settings: object) -> Config:
     """Load a configuration from text, by default settings or with some changed."""
     path = folder / "tollkeeper.yaml"
     path.write_text(text)
-    return load_config(path, load_settings(**settings))
+    return load_config(path, load_settings(**settings) if settings else default_settings())
 
 
 def changed(old: str, new: str) -> str:

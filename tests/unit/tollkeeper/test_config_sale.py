@@ -14,9 +14,8 @@ from billing.meters.flat import FlatTariff
 from billing.meters.reported import ReportedTariff
 from billing.meters.tokens import TokenTariff
 from billing.meters.values import Ask, Quote
-from tests.unit.tollkeeper.example import EXAMPLE, example_config
+from tests.unit.tollkeeper.example import EXAMPLE, default_settings, example_config
 from tollkeeper.config import compile_catalog, load_config, price_digest, resolve_credentials
-from tollkeeper.settings import load_settings
 
 CREDENTIALS = {"example": Credential("authorization", "Bearer sk-example")}
 
@@ -25,7 +24,7 @@ def example(text: str, folder: Path) -> str:
     """The digest of the one price version of a changed example."""
     path = folder / "tollkeeper.yaml"
     path.write_text(text)
-    return price_digest(load_config(path, load_settings()).prices[0])
+    return price_digest(load_config(path, default_settings()).prices[0])
 
 
 def test_amounts_are_whole_nano_usd() -> None:

@@ -13,7 +13,7 @@ from billing.refusals import KINDS
 from extauthz.ask import BAD_JSON
 from extauthz.refusal_body import RPC_CODES
 from extauthz.request import KEY_PARAMETER, LIFTED_NAMESPACE, ROUTE_EXTENSION
-from tests.unit.tollkeeper.example import EXAMPLE, example_config
+from tests.unit.tollkeeper.example import EXAMPLE, default_settings, example_config
 from tollkeeper.config import Config, load_config
 from tollkeeper.envoy_render import (
     bootstrap_text,
@@ -60,7 +60,7 @@ def more(tmp_path: Path) -> Config:
     text = EXAMPLE.read_text().replace("routes:\n", MORE_ROUTES.lstrip("\n"), 1)
     path = tmp_path / "tollkeeper.yaml"
     path.write_text(text.replace("upstreams:\n", PLAIN, 1))
-    return load_config(path, load_settings())
+    return load_config(path, default_settings())
 
 
 def rendered(config: Config | None = None, **settings: object) -> dict[str, Any]:
@@ -317,7 +317,9 @@ def test_a_link_may_hold_a_percent_sign(tmp_path: Path) -> None:
     """What would begin an operator of Envoy's formats is escaped."""
     path = tmp_path / "tollkeeper.yaml"
     path.write_text(EXAMPLE.read_text().replace("test/credits", "test/a%20b"))
-    mappers = manager(rendered(load_config(path, load_settings())))["local_reply_config"]["mappers"]
+    mappers = manager(rendered(load_config(path, default_settings())))["local_reply_config"][
+        "mappers"
+    ]
     assert "https://billing.example.test/a%%20b" in set(texts(mappers))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from billing.errors import ConfigError
-from tests.unit.tollkeeper.example import EXAMPLE, example_config
+from tests.unit.tollkeeper.example import EXAMPLE, default_settings, example_config
 from tests.unit.tollkeeper.test_envoy_render import clusters, manager, rendered
 from tollkeeper.config import load_config
 from tollkeeper.envoy_render import render_bootstrap
@@ -45,7 +45,7 @@ def test_an_upstream_may_ask_for_a_certificate(tmp_path: Path) -> None:
     assert admin in text
     files = "    certificate_file: envoy.pem\n    key_file: /tls/envoy.key\n"
     path.write_text(text.replace(admin, admin.replace("http:", "https:") + files))
-    found = clusters(render_bootstrap(load_config(path, load_settings()), load_settings()))
+    found = clusters(render_bootstrap(load_config(path, default_settings()), load_settings()))
     typed_config = found["upstream_admin"]["transport_socket"]["typed_config"]
     assert typed_config["common_tls_context"]["tls_certificates"] == [
         {
@@ -55,7 +55,7 @@ def test_an_upstream_may_ask_for_a_certificate(tmp_path: Path) -> None:
     ]
     path.write_text(text.replace(admin, admin + "    key_file: /tls/envoy.key\n"))
     with pytest.raises(ConfigError, match="belong together"):
-        load_config(path, load_settings())
+        load_config(path, default_settings())
 
 
 def test_traces_are_rendered_where_they_are_asked_for() -> None:
