@@ -21,12 +21,14 @@ OrderKind = Literal["topup", "correction"]
 Against = Literal["cash", "revenue"]
 
 MAX_NAME_CHARS = 200
-MAX_TIER_CHARS = 60
+MAX_WORD_CHARS = 60
+"""Words of the configuration (routes, profiles, plans, price versions) and what names them: as long
+as the database takes."""
 MAX_SCOPES = 100
 MAX_REASON_CHARS = 1000
 MAX_PER_SECOND = 1_000_000
 
-_SCOPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+WORD = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{MAX_WORD_CHARS - 1}}}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 
 
@@ -47,7 +49,7 @@ class NewAccount:
 
     def __post_init__(self) -> None:
         check_text("name", self.name, 1, MAX_NAME_CHARS)
-        check_text("tier", self.tier, 1, MAX_TIER_CHARS)
+        check_text("tier", self.tier, 1, MAX_WORD_CHARS)
         if self.wallet_address is not None:
             check_text("wallet address", self.wallet_address, 1, MAX_NAME_CHARS)
         if looks_like_id(self.name):
@@ -82,7 +84,7 @@ class NewKey:
         if len(self.scopes) > MAX_SCOPES:
             raise InvalidInput(f"a key has at most {MAX_SCOPES} scopes, not {len(self.scopes)}")
         for scope in self.scopes:
-            if _SCOPE.fullmatch(scope) is None:
+            if WORD.fullmatch(scope) is None:
                 raise InvalidInput(f"scope {scope!r} is no name of a route or profile")
         if self.expires_at is not None and self.expires_at.tzinfo is None:
             raise InvalidInput("the key's expiry needs a time zone")

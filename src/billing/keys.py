@@ -27,11 +27,12 @@ def generate_key(choose: Callable[[str], str]) -> str:
 
 
 def is_well_formed(key: str) -> bool:
-    """Say whether the text has a key's prefix, length and checksum; costs no look-up."""
+    """Say whether the text has a key's prefix, length, letters and checksum; costs no look-up."""
     if len(key) != KEY_CHARS or not key.startswith(PREFIX):
         return False
     secret = key[len(PREFIX) : len(PREFIX) + SECRET_CHARS]
-    return secret.isascii() and key.endswith(_checksum(secret))
+    # Letters and digits of ASCII are just the 62.
+    return key.isascii() and secret.isalnum() and key.endswith(_checksum(secret))
 
 
 def hash_key(key: str) -> bytes:

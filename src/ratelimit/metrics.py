@@ -164,7 +164,7 @@ def _lane_metrics(lanes: Iterable[Lane]) -> Iterator[Metric]:
         seconds.add_metric([name], counts.call_seconds)
         turned_away.add_metric([name], counts.turned_away)
         opened.add_metric([name], lane.breaker.opened)
-        is_open.add_metric([name], float(lane.breaker.open))
+        is_open.add_metric([name], float(lane.breaker.is_open))
         for reason, count in list(counts.faults.items()):
             faults.add_metric([name, reason], count)
     yield from (calls, requests, seconds, faults, turned_away, opened, is_open)

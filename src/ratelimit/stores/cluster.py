@@ -134,7 +134,7 @@ class ClusterStore:
 
     def _seeds(self) -> Sequence[Address]:
         """The masters that answer, then those that do not, then the ones that the URL names."""
-        known = sorted(self._nodes, key=lambda address: self._nodes[address].lane.breaker.open)
+        known = sorted(self._nodes, key=lambda address: self._nodes[address].lane.breaker.is_open)
         return [*known, *(address for address in self._address.nodes if address not in known)]
 
     async def _take_over(self, slots: Iterable[SlotRange]) -> None:

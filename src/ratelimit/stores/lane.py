@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import NamedTuple
 
+from billing.breaker import Breaker
 from ratelimit.algorithms import Group, Reading
-from ratelimit.breaker import Breaker
 from ratelimit.errors import StoreUnavailable
 from ratelimit.settings_values import LaneSettings
 
@@ -64,7 +64,7 @@ class Lane:
     def __init__(self, server: Server, settings: LaneSettings) -> None:
         self.server = server
         self.counts = LaneCounts()
-        self.breaker = Breaker(settings.breaker_faults)
+        self.breaker = Breaker(_now_s, settings.breaker_faults)
         self._settings = settings
         self._waiting: deque[_Waiting] = deque()
         self._sending: asyncio.Task[None] | None = None
@@ -72,7 +72,7 @@ class Lane:
 
     async def draw(self, group: Group) -> Sequence[Reading]:
         """The group's readings. Raises :class:`StoreUnavailable`."""
-        if self.breaker.open:
+        if self.breaker.is_open:
             raise StoreUnavailable("breaker_open")
         if len(self._waiting) >= self._settings.waiting_requests_max:
             self.counts.turned_away += 1
@@ -87,7 +87,7 @@ class Lane:
 
     def state(self) -> str:
         """``ok``, or ``breaker_open``."""
-        return "breaker_open" if self.breaker.open else "ok"
+        return "breaker_open" if self.breaker.is_open else "ok"
 
     async def warm_up(self) -> None:
         """Connect before the first request; a server that is away is left to the breaker."""
@@ -158,14 +158,14 @@ class Lane:
             self._probing.add_done_callback(self._probed)
 
     async def _probe_until_answered(self) -> None:
-        while self.breaker.open:
+        while self.breaker.is_open:
             await asyncio.sleep(self._settings.breaker_probe_interval_ms / 1000)
             try:
                 await self._probe()
             except StoreUnavailable as error:
                 _log.debug("%s still does not answer: %s", self.server.name, error)
             else:
-                self.breaker.probed()
+                self.breaker.succeeded()
                 _log.warning("%s answers again", self.server.name)
 
     async def _probe(self) -> None:
@@ -179,12 +179,16 @@ class Lane:
         self._probing = None
         self._ended(task)
         if not task.cancelled():
-            self.breaker.probed()  # whatever ended the probing, the next calls find out
+            self.breaker.succeeded()  # whatever ended the probing, the next calls find out
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
             _log.error("the lane to %s broke", self.server.name, exc_info=task.exception())
             self._fail_waiting(StoreUnavailable("closed"))
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def _within(

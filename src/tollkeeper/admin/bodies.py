@@ -17,7 +17,7 @@ from billing.accounts import (
     MAX_PER_SECOND,
     MAX_REASON_CHARS,
     MAX_SCOPES,
-    MAX_TIER_CHARS,
+    MAX_WORD_CHARS,
     Against,
     ApiKey,
 )
@@ -39,7 +39,7 @@ Usd = Annotated[
     ),
 ]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
-Word = Annotated[str, Field(min_length=1, max_length=63)]
+Word = Annotated[str, Field(min_length=1, max_length=MAX_WORD_CHARS)]
 
 AccountPath = Annotated[
     str, Path(min_length=1, max_length=MAX_NAME_CHARS, description="Its id or its name.")
@@ -79,7 +79,7 @@ class Sent(BaseModel):
 class AccountBody(Sent):
     name: Name
     type: AccountType = "personal"
-    tier: Annotated[str, Field(min_length=1, max_length=MAX_TIER_CHARS)] = "standard"
+    tier: Annotated[str, Field(min_length=1, max_length=MAX_WORD_CHARS)] = "standard"
     wallet_address: Name | None = None
     overdraft_usd: Usd = "0"
 

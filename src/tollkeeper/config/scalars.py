@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
+from billing.accounts import MAX_WORD_CHARS, WORD
 from billing.money import MAX_NANOS, parse_usd
 from tollkeeper.addresses import Address, parse_address
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _FACTOR = re.compile(r"(\d{1,7})(?:\.(\d{1,6}))?")
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]{0,1023}")
@@ -104,7 +104,11 @@ def _check(pattern: re.Pattern[str], what: str) -> AfterValidator:
 
 
 Name = Annotated[
-    str, _check(_NAME, "up to 63 letters, digits, '.', '_' and '-', the first a letter or digit")
+    str,
+    _check(
+        WORD,
+        f"up to {MAX_WORD_CHARS} letters, digits, '.', '_' and '-', the first a letter or digit",
+    ),
 ]
 HeaderName = Annotated[str, _check(_HEADER, "the name of a header"), AfterValidator(str.lower)]
 UrlPath = Annotated[str, _check(_PATH, "a path that begins with / and holds no query")]

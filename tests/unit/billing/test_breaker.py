@@ -27,8 +27,8 @@ def test_it_opens_after_faults_in_a_row_and_lets_one_probe_pass() -> None:
     assert [breaker.lets_pass(), breaker.lets_pass()] == [True, False]
 
 
-def test_an_answer_closes_it_and_forgets_the_faults() -> None:
-    """One answer closes it, and it takes as many faults as before to open it again."""
+def test_a_probes_answer_closes_it_and_forgets_the_faults() -> None:
+    """One such answer closes it, and it takes as many faults as before to open it again."""
     breaker = Breaker(Clock(), faults_to_open=2)
     breaker.failed()
     breaker.failed()
@@ -36,3 +36,32 @@ def test_an_answer_closes_it_and_forgets_the_faults() -> None:
     breaker.failed()
     assert not breaker.is_open
     assert breaker.lets_pass()
+
+
+def test_faults_in_a_row_open_it_once() -> None:
+    """The third fault of three opens; further ones say nothing new."""
+    breaker = Breaker(Clock(), faults_to_open=3)
+    assert [breaker.failed() for _ in range(5)] == [False, False, True, False, False]
+    assert breaker.is_open
+    assert breaker.opened == 1
+
+
+def test_an_answer_between_faults_keeps_it_closed() -> None:
+    """Only faults with no answer between them count."""
+    breaker = Breaker(Clock(), faults_to_open=2)
+    for _ in range(10):
+        assert not breaker.failed()
+        breaker.answered()
+    assert not breaker.is_open
+
+
+def test_only_a_probe_closes_it() -> None:
+    """A late answer to an old call does not; after a probe the count starts anew."""
+    breaker = Breaker(Clock(), faults_to_open=1)
+    seen = []
+    for event in (breaker.failed, breaker.answered, breaker.succeeded):
+        event()
+        seen.append(breaker.is_open)
+    assert seen == [True, True, False]
+    assert breaker.failed()
+    assert breaker.opened == 2

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.keys import KEY_CHARS, display_digits, generate_key, hash_key, is_well_formed
+from billing.keys import (
+    KEY_CHARS,
+    _checksum,
+    display_digits,
+    generate_key,
+    hash_key,
+    is_well_formed,
+)
 
 
 def key_of(seed: int) -> str:
@@ -61,6 +68,13 @@ def test_people_see_the_last_four_characters() -> None:
 def test_a_wrong_form_is_known_without_a_lookup(text: str) -> None:
     """Prefix, length, alphabet and checksum are looked at, nothing else."""
     assert not is_well_formed(text)
+
+
+@pytest.mark.parametrize("odd", ["-", "_", " ", "+", "/", ".", "\0", "\x7f", "é", "\u0661"])
+def test_a_right_checksum_over_other_characters_is_refused(odd: str) -> None:
+    """Only base62 was ever handed out, so nothing else is worth a look-up."""
+    for secret in ("0" * 31 + odd, odd + "0" * 31, odd * 32):
+        assert not is_well_formed("tk_" + secret + _checksum(secret))
 
 
 @given(key=SEEDED)

@@ -113,7 +113,7 @@ async def test_the_breaker_opens_and_a_probe_closes_it() -> None:
     assert remote.lane.state() == "breaker_open"
     remote.fault = None
     async with asyncio.timeout(10):
-        while remote.lane.breaker.open:
+        while remote.lane.breaker.is_open:
             await asyncio.sleep(0.001)
     assert (await remote.lane.draw(GROUP))[0].after == 1
     assert remote.lane.state() == "ok"
