@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ MAC_BYTES = 16
 MIN_SECRET_BYTES = 16
 MAX_TICKET_CHARS = 16_384
 """A longer ticket is refused unread; a batch of 1 000 calls over 100 methods needs about 3 000."""
+_URL_SAFE, _USUAL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
 
 
 class Ticket(msgspec.Struct, frozen=True, array_like=True):
@@ -59,7 +61,7 @@ class TicketSeal:
     def __init__(self, secrets: Sequence[bytes]) -> None:
         if not secrets or any(len(secret) < MIN_SECRET_BYTES for secret in secrets):
             raise ValueError(f"a ticket secret needs at least {MIN_SECRET_BYTES} bytes")
-        self._keys = [hashlib.sha256(secret).digest() for secret in secrets]
+        self._macs = [_mac_of(hashlib.sha256(secret).digest()) for secret in secrets]
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(Ticket)
 
@@ -67,28 +69,39 @@ class TicketSeal:
         """Write a ticket as text that Envoy carries in metadata and in its log file."""
         payload = urlsafe_b64encode(self._encoder.encode(ticket)).rstrip(b"=")
         body = b"1." + payload
-        return (body + b"." + _mac(self._keys[0], body)).decode()
+        return (body + b"." + _mac(self._macs[0], body)).decode()
 
     def open(self, text: str) -> Ticket | Forged:
         """Read a ticket back, or say why it is none of ours; never raises."""
         if len(text) > MAX_TICKET_CHARS:
             return Forged("too_long")
-        body, dot, mac = text.rpartition(".")
-        if not dot or not text.isascii() or not body.startswith("1."):
+        if not text.isascii():
             return Forged("not_a_ticket")
-        signed, given = body.encode(), mac.encode()
-        if not any(hmac.compare_digest(_mac(key, signed), given) for key in self._keys):
+        signed, _, given = text.encode().rpartition(b".")
+        if not signed.startswith(b"1."):
+            return Forged("not_a_ticket")
+        for keyed in self._macs:
+            if hmac.compare_digest(_mac(keyed, signed), given):
+                break
+        else:
             return Forged("wrong_mac")
         try:
-            return self._decoder.decode(_unpad(body[2:]))
+            return self._decoder.decode(_unpad(signed[2:]))
         except (ValueError, msgspec.DecodeError):
             return Forged("unreadable")
 
 
-def _mac(key: bytes, body: bytes) -> bytes:
-    digest = hashlib.blake2b(body, key=key, digest_size=MAC_BYTES).digest()
-    return urlsafe_b64encode(digest).rstrip(b"=")
+def _mac_of(key: bytes) -> hashlib.blake2b:
+    """A MAC that has taken in its key, which is a third of the work, and waits for a text."""
+    return hashlib.blake2b(key=key, digest_size=MAC_BYTES)
 
 
-def _unpad(payload: str) -> bytes:
-    return urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+def _mac(keyed: hashlib.blake2b, body: bytes) -> bytes:
+    mac = keyed.copy()
+    mac.update(body)
+    digest = mac.digest()
+    return b2a_base64(digest, newline=False).translate(_URL_SAFE).rstrip(b"=")
+
+
+def _unpad(payload: bytes) -> bytes:
+    return a2b_base64(payload.translate(_USUAL) + b"=" * (-len(payload) % 4))

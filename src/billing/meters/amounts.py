@@ -12,6 +12,7 @@ beyond them is no usable usage.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from billing.errors import ConfigError
@@ -81,12 +82,17 @@ def make_cost(amount: ExactAmount, units: int, work: str, review: str = "") -> C
     reviews = [review] if review else []
     formula = work
     if amount.own is None:
-        formula += f" x markup {scaled(amount.markup_ppm, 6)}"
+        formula += f" x markup {_markup(amount.markup_ppm)}"
     formula += f" = {price} nano-USD"
     if provider_cost is not None:
         formula += f"; provider's cost {provider_cost}"
         reviews += [PRICE_BELOW_COST] if price < provider_cost else []
     return Cost(price, provider_cost, units, formula, ", ".join(reviews))
+
+
+@lru_cache(maxsize=1024)  # a price book has a few
+def _markup(markup_ppm: int) -> str:
+    return scaled(markup_ppm, 6)
 
 
 def check_setting(name: str, value: object, low: int, high: int) -> None:

@@ -57,6 +57,8 @@ ZERO = Exact(0, 1)
 
 def read_whole(name: str, value: object) -> int | Unreadable:
     """Read a whole number from 0 to ``MAX_READING``; a double such as 3.0 counts, text does not."""
+    if type(value) is int and 0 <= value <= MAX_READING:
+        return value
     if value is None:
         return Unreadable(f"{name} missing")
     if not isinstance(value, int) and isinstance(value, Real) and value % 1 == 0:

@@ -78,18 +78,20 @@ class TokenRates:
 
     def numerator(self, counts: _Counts) -> int:
         """The price of the tokens in millionths of a nano-USD, exact."""
+        whole, cached, output = counts
         return (
-            (counts.input - counts.cached) * self.input_nanos_per_mtok
-            + counts.cached * self._cached()
-            + counts.output * self.output_nanos_per_mtok
+            (whole - cached) * self.input_nanos_per_mtok
+            + cached * self._cached()
+            + output * self.output_nanos_per_mtok
         )
 
     def work(self, counts: _Counts) -> str:
         """The same, as a formula with its numbers."""
+        whole, cached, output = counts
         return (
-            f"({counts.input - counts.cached} input x {self.input_nanos_per_mtok}"
-            f" + {counts.cached} cached x {self._cached()}"
-            f" + {counts.output} output x {self.output_nanos_per_mtok}) / {MTOK}"
+            f"({whole - cached} input x {self.input_nanos_per_mtok}"
+            f" + {cached} cached x {self._cached()}"
+            f" + {output} output x {self.output_nanos_per_mtok}) / {MTOK}"
         )
 
     def _cached(self) -> int:
@@ -225,11 +227,12 @@ class TokenTariff:
         )
 
     def _amount(self, price: ModelPrice, counts: _Counts) -> ExactAmount:
+        own, provider = price.own, price.provider
         return ExactAmount(
-            own=None if price.own is None else price.own.numerator(counts),
-            provider=None if price.provider is None else price.provider.numerator(counts),
-            denominator=MTOK,
-            markup_ppm=self.markup_ppm,
+            None if own is None else own.numerator(counts),
+            None if provider is None else provider.numerator(counts),
+            MTOK,
+            self.markup_ppm,
         )
 
     def _counts(self, basis: Mapping[str, object], usage: Usage) -> _Counts | Unreadable:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from billing.refusals import Refusal
 
 
@@ -54,8 +56,7 @@ class Quote:
         assert 0 <= self.min_units <= self.typical_units <= self.max_units, self
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """What the access-log entry says a request used.
 
     An ``object`` is what Envoy lifted out of the answer, still to be checked: usage may be
@@ -79,8 +80,7 @@ class Usage:
     cut_short: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(msgspec.Struct, frozen=True, gc=False):
     """What a request did cost.
 
     ``provider_cost_nanos`` is ``None`` where nobody knows it. ``formula`` is one line with its

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace as replace_fields
 
 from billing.errors import ConfigError
 from billing.meters.duration import DEFAULT_RATES, DurationRates, DurationTariff
@@ -67,8 +68,8 @@ def test_units_are_seconds_of_the_longer_time(cpu_ms: object, duration_ms: int, 
 def test_reports_may_be_text_or_doubles() -> None:
     """Headers are text, metadata are doubles; both are read exactly."""
     expected = cost_of(TARIFF, RUN)
-    assert TARIFF.cost({}, replace(RUN, cpu_ms="1500", memory_mib=" 512.0 ")) == expected
-    assert TARIFF.cost({}, replace(RUN, cpu_ms=1500.0, memory_mib=512.0)) == expected
+    assert TARIFF.cost({}, replace_fields(RUN, cpu_ms="1500", memory_mib=" 512.0 ")) == expected
+    assert TARIFF.cost({}, replace_fields(RUN, cpu_ms=1500.0, memory_mib=512.0)) == expected
 
 
 def test_the_parts_are_rounded_together() -> None:
@@ -80,18 +81,18 @@ def test_the_parts_are_rounded_together() -> None:
 @pytest.mark.parametrize(
     ("usage", "reason"),
     [
-        (replace(RUN, cpu_ms=None), "cpu time missing"),
-        (replace(RUN, memory_mib=None), "memory missing"),
-        (replace(RUN, cpu_ms="-1"), "cpu time is negative"),
-        (replace(RUN, cpu_ms=-0.5), "cpu time is negative"),
-        (replace(RUN, cpu_ms=float("nan")), "cpu time is not a decimal number"),
-        (replace(RUN, cpu_ms="NaN"), "cpu time is not a decimal number"),
-        (replace(RUN, cpu_ms="12ms"), "cpu time is not a decimal number"),
-        (replace(RUN, cpu_ms=True), "cpu time is not a decimal number"),
-        (replace(RUN, cpu_ms=""), "cpu time is not a decimal number"),
-        (replace(RUN, memory_mib="512, 512"), "memory is not a decimal number"),
-        (replace(RUN, memory_mib="1e99"), "memory is above 9007199254740992"),
-        (replace(RUN, duration_ms=-1), "duration is negative"),
+        (replace_fields(RUN, cpu_ms=None), "cpu time missing"),
+        (replace_fields(RUN, memory_mib=None), "memory missing"),
+        (replace_fields(RUN, cpu_ms="-1"), "cpu time is negative"),
+        (replace_fields(RUN, cpu_ms=-0.5), "cpu time is negative"),
+        (replace_fields(RUN, cpu_ms=float("nan")), "cpu time is not a decimal number"),
+        (replace_fields(RUN, cpu_ms="NaN"), "cpu time is not a decimal number"),
+        (replace_fields(RUN, cpu_ms="12ms"), "cpu time is not a decimal number"),
+        (replace_fields(RUN, cpu_ms=True), "cpu time is not a decimal number"),
+        (replace_fields(RUN, cpu_ms=""), "cpu time is not a decimal number"),
+        (replace_fields(RUN, memory_mib="512, 512"), "memory is not a decimal number"),
+        (replace_fields(RUN, memory_mib="1e99"), "memory is above 9007199254740992"),
+        (replace_fields(RUN, duration_ms=-1), "duration is negative"),
     ],
 )
 def test_unusable_usage_is_never_priced(usage: Usage, reason: str) -> None:
@@ -102,10 +103,10 @@ def test_unusable_usage_is_never_priced(usage: Usage, reason: str) -> None:
 def test_a_part_without_a_price_need_not_be_reported() -> None:
     """Where CPU is free on both sides, 2 000 000 + 0.5 x 3 x 250 000; garbage is still refused."""
     free_cpu = replace(TARIFF, own=replace(DEFAULT_RATES, nanos_per_cpu_s=0))
-    assert cost_of(free_cpu, replace(RUN, cpu_ms=None)).price_nanos == 2_375_000
-    assert isinstance(free_cpu.cost({}, replace(RUN, cpu_ms="x")), NoUsage)
+    assert cost_of(free_cpu, replace_fields(RUN, cpu_ms=None)).price_nanos == 2_375_000
+    assert isinstance(free_cpu.cost({}, replace_fields(RUN, cpu_ms="x")), NoUsage)
     paid_by_us = replace(free_cpu, provider=PROVIDER)
-    assert paid_by_us.cost({}, replace(RUN, cpu_ms=None)) == NoUsage("cpu time missing")
+    assert paid_by_us.cost({}, replace_fields(RUN, cpu_ms=None)) == NoUsage("cpu time missing")
 
 
 def test_a_quote_reaches_from_the_base_to_the_bounds() -> None:
@@ -181,7 +182,7 @@ def test_nothing_beyond_the_ledger_leaves_the_meter() -> None:
     found = tariff.quote(Ask())
     assert isinstance(found, Refusal)
     assert found.kind.code == "request_too_expensive"
-    assert isinstance(tariff.cost({}, replace(RUN, cpu_ms=10_000)), NoUsage)
+    assert isinstance(tariff.cost({}, replace_fields(RUN, cpu_ms=10_000)), NoUsage)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as replace_fields
 
 from billing.errors import ConfigError
 from billing.meters.tokens import ModelPrice, TokenRates, TokenTariff
@@ -199,23 +200,23 @@ def test_usage_may_come_as_doubles() -> None:
 
 def test_cached_tokens_may_be_left_out() -> None:
     """No cached tokens are none: 1 000 x 150 + 300 x 600 = 330 000, times 2."""
-    assert cost_of(TARIFF, BASIS, replace(USAGE, cached_tokens=None)).price_nanos == 660_000
+    assert cost_of(TARIFF, BASIS, replace_fields(USAGE, cached_tokens=None)).price_nanos == 660_000
 
 
 @pytest.mark.parametrize(
     ("usage", "reason"),
     [
-        (replace(USAGE, input_tokens=None), "input tokens missing"),
-        (replace(USAGE, output_tokens=None), "output tokens missing"),
-        (replace(USAGE, input_tokens=-1), "input tokens is negative"),
-        (replace(USAGE, output_tokens=-3.0), "output tokens is negative"),
-        (replace(USAGE, output_tokens="300"), "output tokens is not a whole number"),
-        (replace(USAGE, output_tokens=float("nan")), "output tokens is not a whole number"),
-        (replace(USAGE, output_tokens=True), "output tokens is not a whole number"),
-        (replace(USAGE, cached_tokens=0.5), "cached tokens is not a whole number"),
-        (replace(USAGE, cached_tokens=1_001), "more cached tokens than input tokens"),
-        (replace(USAGE, input_tokens=2**60), "input tokens is above 9007199254740992"),
-        (replace(USAGE, output_tokens=-1, cut_short=True), "output tokens is negative"),
+        (replace_fields(USAGE, input_tokens=None), "input tokens missing"),
+        (replace_fields(USAGE, output_tokens=None), "output tokens missing"),
+        (replace_fields(USAGE, input_tokens=-1), "input tokens is negative"),
+        (replace_fields(USAGE, output_tokens=-3.0), "output tokens is negative"),
+        (replace_fields(USAGE, output_tokens="300"), "output tokens is not a whole number"),
+        (replace_fields(USAGE, output_tokens=float("nan")), "output tokens is not a whole number"),
+        (replace_fields(USAGE, output_tokens=True), "output tokens is not a whole number"),
+        (replace_fields(USAGE, cached_tokens=0.5), "cached tokens is not a whole number"),
+        (replace_fields(USAGE, cached_tokens=1_001), "more cached tokens than input tokens"),
+        (replace_fields(USAGE, input_tokens=2**60), "input tokens is above 9007199254740992"),
+        (replace_fields(USAGE, output_tokens=-1, cut_short=True), "output tokens is negative"),
     ],
 )
 def test_unusable_usage_is_never_priced(usage: Usage, reason: str) -> None:
@@ -231,7 +232,7 @@ def test_usage_above_the_quote_is_billed_in_full() -> None:
 
 def test_the_requests_model_prices_whatever_answers() -> None:
     """An answer under a dated name costs what the request's model costs."""
-    dated = replace(USAGE, model="mini-2024-07-18")
+    dated = replace_fields(USAGE, model="mini-2024-07-18")
     assert TARIFF.cost(BASIS, dated) == TARIFF.cost(BASIS, USAGE)
 
 
@@ -263,7 +264,7 @@ def test_an_estimate_goes_by_the_logged_body_when_the_quote_could_not() -> None:
 
 def test_a_cut_stream_with_usage_is_not_estimated() -> None:
     """Counts that came before the client hung up are better than bytes."""
-    cut = replace(USAGE, cut_short=True, response_bytes=10**6)
+    cut = replace_fields(USAGE, cut_short=True, response_bytes=10**6)
     assert TARIFF.cost(BASIS, cut) == TARIFF.cost(BASIS, USAGE)
 
 

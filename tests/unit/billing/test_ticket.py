@@ -35,7 +35,7 @@ def seal() -> TicketSeal:
 def forge(payload: bytes, secret: bytes = NEW) -> str:
     """Any payload under a right MAC, as only a holder of the secret can make."""
     body = b"1." + urlsafe_b64encode(payload).rstrip(b"=")
-    return (body + b"." + _mac(TicketSeal([secret])._keys[0], body)).decode()
+    return (body + b"." + _mac(TicketSeal([secret])._macs[0], body)).decode()
 
 
 def test_a_ticket_comes_back(seal: TicketSeal) -> None:
