@@ -43,7 +43,9 @@ class AccessLogMetrics:
         self.conflicts = self._counter("conflicts", "Entries that came again and differ.")
         self.extended = self._counter("extended", "Reservations of streams that go on.")
         self.quarantined = self._counter("quarantined", "Entries kept for a person.", "reason")
-        self.units = self._counter("settled_units", "Units given to the ledger to settle.")
+        self.units = self._counter(
+            "settled_units", "Units given to the ledger to settle, by what they are of.", "meter"
+        )
         self.charged = self._counter("charged_nano_usd", "What customers were charged.")
         self.retries = self._counter("retries", "Tries that failed, by class of fault.", "fault")
         self.published = self._counter("publications", "Told to the hot copy, by fate.", "fate")
@@ -97,7 +99,8 @@ class AccessLogMetrics:
         self.duplicates.inc(batch.duplicates)
         self.conflicts.inc(len(batch.conflicts))
         self.charged.inc(batch.charged_nanos)
-        self.units.inc(sum(s.units for s in settlements))
+        for meter, units in units_by_meter(settlements).items():
+            self.units.labels(meter).inc(units)
         self.batch_size.observe(len(settlements))
         for settlement in settlements[::LAG_SAMPLE]:
             self.lag_s.observe(max(0, now_us - settlement.completed_us) / MICROS)
@@ -110,3 +113,11 @@ class AccessLogMetrics:
 
     def _histogram(self, name: str, meaning: str, bounds: tuple[float, ...]) -> Histogram:
         return Histogram(f"{PREFIX}{name}", meaning, buckets=bounds, registry=self._registry)
+
+
+def units_by_meter(settlements: Sequence[Settlement]) -> dict[str, int]:
+    """Tokens and seconds have no sum: the units of each meter by themselves."""
+    units: dict[str, int] = {}
+    for settlement in settlements:
+        units[settlement.meter] = units.get(settlement.meter, 0) + settlement.units
+    return units

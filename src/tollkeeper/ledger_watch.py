@@ -47,8 +47,9 @@ class WatchLimits:
     """When the ledger is checked, and at which pace.
 
     ``rests`` is how many times as long as a check of what is new took, nothing is checked after it.
-    ``busy_s`` is the wait where another process checks. ``lines_at_once`` rows take some 10 ms of
-    a core, then there is ``breath_s`` for others. A check of the whole that failed is tried again
+    ``busy_s`` is the wait where another process checks. ``lines_at_once`` rows take some 30 ms of
+    a core, then there is ``breath_s`` for others; fewer would make Postgres read its block ranges
+    again and again. A check of the whole that failed is tried again
     after a quarter of its interval, so that it never keeps what is new from being checked.
     """
 
@@ -57,8 +58,8 @@ class WatchLimits:
     deadline_s: float
     rests: int = 9
     busy_s: float = 30.0
-    lines_at_once: int = 1_000
-    breath_s: float = 0.02
+    lines_at_once: int = 5_000
+    breath_s: float = 0.05
 
 
 class Due(NamedTuple):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Info
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -42,8 +43,11 @@ log = structlog.get_logger("serve")
 
 
 def new_registry() -> CollectorRegistry:
-    """Metrics of one process, its own state included."""
+    """Metrics of one process, its own state and version included."""
     registry = CollectorRegistry()
+    Info("tollkeeper_build", "What runs here.", registry=registry).info(
+        {"version": version("tollkeeper")}
+    )
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)

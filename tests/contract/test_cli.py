@@ -12,6 +12,8 @@ import asyncpg
 import pytest
 
 from billing.keys import is_well_formed
+from billing.stores.postgres_verdicts import newest_verdicts
+from tollkeeper.cli.doing import user_name
 from tollkeeper.cli.program import run
 
 CONFIG = Path(__file__).parents[2] / "tollkeeper.yaml"
@@ -214,6 +216,7 @@ def test_ledger_check_says_ok_or_the_first_broken_row(
     code, _, err = terminal.run(["ledger", "check"])
     assert code == 1
     assert f"invariant 2 is broken: ledger account credits of {acme}" in err
+    assert _verdicts(database) == [(True, [], user_name()), (False, [2], user_name())]
 
 
 def test_operator_token_is_printed_once(terminal: Terminal) -> None:
@@ -268,6 +271,18 @@ def test_rules_are_linted_and_explained(terminal: Terminal, tmp_path: Path) -> N
     (rules / "b.yaml").write_text("domain: [\n")
     code, out, err = terminal.run(["ratelimit", "lint", str(rules)])
     assert (code, "b.yaml" in out, "errors" in err) == (1, True, True)
+
+
+def _verdicts(database: str) -> list[tuple[bool, list[int], str]]:
+    """Scope, broken invariants and person of the newest verdicts, the whole first."""
+
+    async def read() -> list[tuple[bool, list[int], str]]:
+        connection = await asyncpg.connect(database)
+        found = await newest_verdicts(connection)
+        await connection.close()
+        return [(one.whole, list(one.broken), one.checked_by) for one in found]
+
+    return asyncio.run(read())
 
 
 def _damage(database: str) -> None:

@@ -32,7 +32,7 @@ async def test_an_entry_becomes_money_and_the_hot_copy_hears_of_it() -> None:
     assert copy.posted_nanos == FUNDS_NANOS - CHAT_NANOS
     assert door.count("ended_total", state="settled") == 1
     assert door.count("charged_nano_usd_total") == CHAT_NANOS
-    assert door.count("settled_units_total") == 150
+    assert door.count("settled_units_total", meter="tokens") == 150
     assert door.count("outcomes_total", route="chat", row="answered") == 1
     assert door.count("publications_total", fate="told") == 1
     assert door.count("lag_seconds_count") == 1
