@@ -53,7 +53,7 @@ demo: setup ## paid requests through real Envoy, Postgres and Redis until the cr
 up: setup ## the same stack in the foreground, until Ctrl-C
 	@$(BIN)/tollkeeper up
 
-test: setup $(XDS_STAMP) ## every test; choose some with TESTS="tests/unit"
+test: setup $(XDS_STAMP) ## every test; some with TESTS="tests/unit", one run of faults with CHAOS_SEED=7
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(TESTS) $(THOROUGH)
 
 chaos: setup ## parts killed, flushed, stopped, then exact books; SECONDS=600 SEED=7

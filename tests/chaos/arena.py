@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import struct
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -16,7 +17,7 @@ from ruamel.yaml import YAML
 
 from billing.errors import StoreUnavailable
 from billing.stores.postgres_audit import Actor
-from devstack import Postgres, Redis, free_port
+from devstack import Part, Postgres, Redis, free_port
 from tests.chaos.commit_proxy import CommitProxy
 from tests.chaos.log_middleman import LogMiddleman
 from tests.chaos.traffic import Payer, Witness
@@ -33,8 +34,16 @@ LIFETIME_S = 6
 """Of every reservation: so short that delayed entries come late and lost ones expire in a run."""
 REQUEST_TIMEOUT_S = 5
 ACTOR = Actor("chaos", "cli")
-SETTINGS = {"expire_interval_s": "1", "redis_deadline_ms": "300", "reserve_deadline_ms": "1500"}
+SETTINGS = {
+    "expire_interval_s": "1",
+    "spool_adopt_interval_s": "1",
+    "redis_deadline_ms": "300",
+    "reserve_deadline_ms": "1500",
+}
 """Deadlines nearer to those of production than a stack's own, which are for slow machines."""
+CLOCK_OFF_S = 600.0
+"""The most by which a clock is off in any test."""
+CLOCK = Path(__file__).with_name("clock")
 
 LLM = {"upstream": "example", "profile": "llm"}
 ROUTES: dict[str, dict[str, Any]] = {
@@ -55,7 +64,8 @@ PLANS: dict[str, dict[str, Any]] = {
 
 
 def write_configuration(folder: Path, lifetime_s: int = LIFETIME_S) -> Path:
-    """The example with short lifetimes; ``ping`` is closed while Redis is away, so exact."""
+    """The example with short lifetimes; ``ping`` is closed while Redis is away, so
+    exact, and ``spare`` while a spool is full."""
     yaml = YAML()
     config = yaml.load((ROOT / "tollkeeper.yaml").read_text())
     config["routes"].update(ROUTES)
@@ -63,6 +73,7 @@ def write_configuration(folder: Path, lifetime_s: int = LIFETIME_S) -> Path:
     for route in config["routes"].values():
         route.update({"lifetime_s": lifetime_s, "timeout_s": REQUEST_TIMEOUT_S})
     config["routes"]["ping"]["failure"] = {"redis": "closed"}
+    config["routes"]["spare"]["failure"] = {"spool": "closed"}
     config["routes"]["reported"]["on_expiry"] = "charge_quote"
     config["ratelimit"]["directory"] = str(ROOT / config["ratelimit"]["directory"])
     path = folder / "tollkeeper.yaml"
@@ -86,8 +97,9 @@ class ChaosStack(Stack):
         return self.settings.model_copy(update={"accesslog_listen": middleman})
 
     def role_env(self, name: str) -> Mapping[str, str]:
-        env = self.plan.env
-        if name != "accesslog":
+        clock = {"PYTHONPATH": str(CLOCK), "CHAOS_CLOCK": str(self._clock(name))}
+        env = {**self.plan.env, **clock}
+        if not name.startswith("accesslog"):
             return env
         parts = urlsplit(self.settings.require_postgres_dsn())
         assert parts.hostname is not None
@@ -95,6 +107,19 @@ class ChaosStack(Stack):
         self.proxy.server = (parts.hostname, parts.port)
         through = parts._replace(netloc=f"{parts.username}@127.0.0.1:{self.proxy.port}")
         return {**env, f"{ENV_PREFIX}POSTGRES_DSN": urlunsplit(through)}
+
+    def put_clock_off(self, name: str, off_s: float) -> None:
+        """From now on the wall clock of that role is off by so much; 0 puts it right."""
+        with self._clock(name).open("r+b", buffering=0) as file:
+            file.write(struct.pack("<q", int(off_s * 10**9)))
+
+    def _clock(self, name: str) -> Path:
+        """The file by which the clock of a role can be put off (``clock/sitecustomize.py``)."""
+        path = self.home / "clocks" / name
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(bytes(8))
+        return path
 
 
 class Arena(Witness):
@@ -121,6 +146,17 @@ class Arena(Witness):
         part = self.stack.parts["redis"]
         assert isinstance(part, Redis)
         return part
+
+    @contextmanager
+    def clocks_off(self, off_s: Mapping[str, float]) -> Iterator[None]:
+        """Meanwhile the wall clocks of these roles are off by so many seconds."""
+        for name, seconds in off_s.items():
+            self.stack.put_clock_off(name, seconds)
+        try:
+            yield
+        finally:
+            for name in off_s:
+                self.stack.put_clock_off(name, 0)
 
     @property
     def upstream_url(self) -> str:
@@ -185,5 +221,13 @@ async def open_arena(
                 watching.cancel()
                 await asyncio.wait((watching,))
                 await stack.middleman.stop()
+                await _kill_ours(stack.parts.values())
     finally:
         await stack.proxy.stop()
+
+
+async def _kill_ours(parts: Iterable[Part]) -> None:
+    """Nothing is shown any more: a stop in order, one after the other, would take ten seconds.
+    Only Postgres has shared memory to give back, and is stopped as the stack does it."""
+    ours = (part for part in parts if not isinstance(part, Postgres))
+    await asyncio.gather(*(part.kill() for part in ours))

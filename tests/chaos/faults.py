@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import resource
 import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -23,7 +24,7 @@ import psutil
 from billing.stores.redis_hot import account_key
 from devstack import Part
 from devstack.resp import ask
-from tests.chaos.arena import LIFETIME_S, Arena
+from tests.chaos.arena import CLOCK_OFF_S, LIFETIME_S, Arena
 from tests.chaos.commit_proxy import Cut
 from tests.chaos.log_middleman import Mischief
 
@@ -222,6 +223,29 @@ async def commit_cut(arena: Arena, dice: random.Random) -> None:
             await asyncio.sleep(0.05)
 
 
+async def spool_disk_full(arena: Arena, dice: random.Random) -> None:
+    """The disk of the sink's spool takes no more: what is under way is cut off in its middle.
+
+    The kernel's limit of a file's size does it for this one process, its log included.
+    """
+    part = await _running(arena, "accesslog")
+    usual = resource.prlimit(part.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(part.pid, resource.RLIMIT_FSIZE, (dice.randrange(64, 4_096), usual[1]))
+    try:
+        await asyncio.sleep(dice.uniform(0.5, 3.0))
+    finally:
+        with suppress(ProcessLookupError):  # another fault may have killed it
+            resource.prlimit(part.pid, resource.RLIMIT_FSIZE, usual)
+
+
+async def clock_off(arena: Arena, dice: random.Random) -> None:
+    """The clock of a worker or of the settler jumps by minutes, and back after some seconds."""
+    name = dice.choice(("accesslog", _worker(arena, dice)))
+    off_s = dice.uniform(120.0, CLOCK_OFF_S) * dice.choice((-1, 1))
+    with arena.clocks_off({name: off_s}):
+        await asyncio.sleep(dice.uniform(1.0, 4.0))
+
+
 def _entries(mischief: Mischief, seconds: tuple[float, float], meaning: str) -> Fault:
     async def fault(arena: Arena, dice: random.Random) -> None:
         arena.stack.middleman.mischief = mischief
@@ -252,6 +276,8 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "postgres_away_long": postgres_away_long,
         "sessions_ended": sessions_ended,
         "commit_cut": commit_cut,
+        "spool_disk_full": spool_disk_full,
+        "clock_off": clock_off,
         "entries_doubled": _entries("double", (1.0, 2.0), "Every entry comes twice."),
         "entries_dropped": _entries("drop", (1.0, 2.0), "Half of the messages are lost."),
         "entries_reordered": _entries("reorder", (1.0, 2.0), "Entries come in any order."),

@@ -37,11 +37,17 @@ class LogMiddleman:
         self._server: grpc.aio.Server | None = None
         self._channel: grpc.aio.Channel | None = None
 
-    async def start(self, sink: str) -> None:
-        self.sink = sink
+    async def turn_to(self, sink: str) -> None:
+        """From now on this is the sink; streams to the one before end."""
+        before, self.sink = self._channel, sink
         self._channel = grpc.aio.insecure_channel(
             sink, options=(("grpc.initial_reconnect_backoff_ms", 100), *_QUICK)
         )
+        if before is not None:
+            await before.close()
+
+    async def start(self, sink: str) -> None:
+        await self.turn_to(sink)
         self._server = grpc.aio.server(options=OPTIONS)
         stream: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_unary_rpc_method_handler(
             self._stream

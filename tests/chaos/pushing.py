@@ -12,6 +12,7 @@ import asyncpg
 import httpx
 
 from tests.chaos.arena import CREDIT, Arena
+from tests.chaos.quiet import replay_here
 from tests.chaos.traffic import CLIENT_TIMEOUT_S, KINDS, Answer, Payer
 from tests.chaos.verdict import Books, judge
 
@@ -102,19 +103,22 @@ async def until(holds: Callable[[], Awaitable[bool]], what: str, wait_s: float =
     return time.monotonic() - began_s
 
 
-async def count(arena: Arena, payer: Payer, state: str) -> int:
-    """How many reservations of a payer are in that state."""
+async def states(arena: Arena, payer: Payer) -> Counter[str]:
+    """How many reservations of a payer are in which state."""
     connection = await asyncpg.connect(arena.dsn)
     try:
-        found = await connection.fetchval(
-            "SELECT count(*) FROM reservations WHERE account_id = $1 AND state = $2",
+        rows = await connection.fetch(
+            "SELECT state, count(*) FROM reservations WHERE account_id = $1 GROUP BY state",
             payer.customer.account_id,
-            state,
         )
     finally:
         await connection.close()
-    assert isinstance(found, int)
-    return found
+    return Counter({row["state"]: row["count"] for row in rows})
+
+
+async def count(arena: Arena, payer: Payer, state: str) -> int:
+    """How many reservations of a payer are in that state."""
+    return (await states(arena, payer))[state]
 
 
 async def until_ended(arena: Arena, payer: Payer, state: str, number: int) -> float:
@@ -123,12 +127,15 @@ async def until_ended(arena: Arena, payer: Payer, state: str, number: int) -> fl
     async def holds() -> bool:
         return await count(arena, payer, state) >= number
 
-    return await until(holds, f"{number} {state}")
+    try:
+        return await until(holds, f"{number} {state}")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {dict(await states(arena, payer))}") from None
 
 
 async def expect_exact_books(arena: Arena, payer: Payer, answers: list[Answer]) -> Books:
     """Assert that nothing differs, and that this payer paid for these answers and no more."""
-    books, found = await judge(arena)
+    books, found = await judge(arena, replay_here)
     assert not found, "\n".join(found)
     if set(payer.kinds) - {"ping", "spare"}:
         return books  # the verdict has added their prices up

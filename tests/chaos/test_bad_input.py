@@ -15,8 +15,8 @@ import pytest
 from billing.ticket import Forged, Ticket, TicketSeal
 from tests.chaos.arena import Arena
 from tests.chaos.pushing import count, expect_exact_books, push, until, until_ended
+from tests.chaos.quiet import replay
 from tests.chaos.traffic import Payer, ask, new_client
-from tests.chaos.verdict import replay
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 DAY_US = 86_400 * 10**6
@@ -149,7 +149,7 @@ async def test_two_replays_at_once_charge_once(arena: Arena, tmp_path: Path) -> 
 async def test_a_spool_file_of_zeros_does_not_stop_the_sink(arena: Arena) -> None:
     """It is kept aside, the others are settled, and new entries are taken."""
     payer = await arena.open_payer("zeros", 100, {"ping": 1})
-    spool = arena.stack.home / "spool"
+    spool = arena.stack.home / "spool" / "settler-1"
     with arena.stack.left_alone("accesslog") as sink:
         await sink.stop()
         (spool / f"{10**6:020}.seg").write_bytes(bytes(1 << 16))

@@ -1,7 +1,7 @@
 """Clocks that are off by minutes: reservations may end early or late, money stays exact.
 
-The clock of a process cannot be moved from outside without privileges, so these run the workers of
-the front door and the ledger in this process, over real Postgres and Redis, with times of our own.
+These run a worker of the front door and the ledger in this process, over real Postgres and Redis,
+with times of our own, step by step; ``test_wrong_clocks.py`` has the roles themselves.
 """
 
 from __future__ import annotations

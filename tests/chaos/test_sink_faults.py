@@ -7,7 +7,9 @@ import os
 import signal
 from pathlib import Path
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.chaos.arena import LIFETIME_S, Arena, open_arena
 from tests.chaos.pushing import (
@@ -15,16 +17,18 @@ from tests.chaos.pushing import (
     expect_exact_books,
     passed,
     push,
+    told,
     until,
     until_ended,
     until_well,
 )
-from tests.chaos.verdict import replay
+from tests.chaos.quiet import replay
+from tests.chaos.traffic import Answer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 SPOOLED_S = 1.5
 """Envoy's buffer, the stream and the spool: by then an entry is on disk, on a busy machine too."""
-SMALL_SPOOL_BYTES = 1 << 20
+SMALL_SPOOL_BYTES = 1 << 18
 
 
 async def test_what_was_spooled_survives_a_kill(arena: Arena) -> None:
@@ -97,28 +101,63 @@ async def test_lost_entries_are_late_by_the_replay(arena: Arena) -> None:
     assert await count(arena, payer, "late") >= 1
 
 
-async def test_a_full_spool_loses_nothing(tmp_path: Path) -> None:
-    """Postgres is away until the spool is full: Envoy keeps what it cannot take, requests go on,
-    and everything is settled afterwards without a replay."""
+async def test_a_full_spool_is_heard_at_the_front_door(tmp_path: Path) -> None:
+    """Postgres is away until the spool is full: the route that is closed then refuses, the other
+    goes on and is marked, Envoy keeps what the sink cannot take. With Postgres back both answer,
+    and everything is settled without a replay."""
     settings = {"spool_max_bytes": str(SMALL_SPOOL_BYTES)}
     async with open_arena(tmp_path, 3, lifetime_s=120, settings=settings) as small:
         await until_well(small)
-        payer = await small.open_payer("full", 10_000, {"ping": 1})
+        payer = await small.open_payer("full", 10_000, {"ping": 1, "spare": 1})
         answers = await push(small, payer, 50)
-        spool = small.stack.home / "spool"
+        refused: list[Answer] = []
 
-        async def is_full() -> bool:
+        async def closes() -> bool:
             answers.extend(await push(small, payer, 100))
-            held = sum(file.stat().st_size for file in spool.glob("*.seg"))
-            return held > SMALL_SPOOL_BYTES * 15 // 16
+            refused.extend(await push(small, payer, 1, kind="spare"))
+            return not passed(refused[-1:])
+
+        async def opens() -> bool:
+            answers.extend(await push(small, payer, 1, kind="spare"))
+            return passed(answers[-1:]) == 1
 
         with small.stack.left_alone("postgres") as postgres:
             await postgres.kill()
-            await until(is_full, "the spool is full", 60.0)
+            await until(closes, "the closed route refuses", 60.0)
+            assert held_bytes(small) > SMALL_SPOOL_BYTES * 15 // 16
+            refused += await push(small, payer, 20, kind="spare")
             for _ in range(3):
                 answers += await push(small, payer, 100)
+            assert await marked(small, "ping") > 0
             await asyncio.sleep(SPOOLED_S)
             await postgres.start()
-        assert passed(answers) == len(answers)
-        await until_ended(small, payer, "settled", len(answers))
+        await until(opens, "the closed route answers again")
+        assert set(told(refused)) == {"200", "503 authorization_unavailable"}
+        pings = [answer for answer in answers if answer.kind == "ping"]
+        assert passed(pings) == len(pings)
+        answers += refused
+        await until_ended(small, payer, "settled", passed(answers))
         await expect_exact_books(small, payer, answers)
+
+
+def held_bytes(arena: Arena) -> int:
+    """What the sink's spool has on disk."""
+    spool = arena.stack.home / "spool" / "settler-1"
+    return sum(file.stat().st_size for file in spool.glob("*.seg"))
+
+
+async def marked(arena: Arena, route: str) -> float:
+    """How many requests of a route all workers let pass although a spool was full."""
+    pages = arena.stack.settings.authz_metrics_addresses
+    found = 0.0
+    async with httpx.AsyncClient() as client:
+        for address in pages:
+            text = (await client.get(f"http://{address}/metrics")).text
+            found += sum(
+                sample.value
+                for family in text_string_to_metric_families(text)
+                for sample in family.samples
+                if sample.name == "tollkeeper_spool_full_requests_total"
+                and sample.labels["route"] == route
+            )
+    return found

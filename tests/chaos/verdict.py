@@ -6,34 +6,25 @@ Envoy was killed, before Envoy could note it in its log. It must have ended as e
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import asyncpg
 import httpx
-from prometheus_client import CollectorRegistry
 
-from billing.stores.postgres_strays import PostgresStrays
 from billing.stores.postgres_truth import PostgresTruth
-from billing.sweep import Sweep, SweepLimits
 from tests.chaos.arena import CREDIT, Arena
+from tests.chaos.quiet import Replaying, quieten, replay
 from tests.chaos.traffic import KINDS, Payer, Witness
 from tollkeeper.ledger_check import CheckAsk, check_ledger
 from tollkeeper.ledger_hot_check import Hot
 from tollkeeper.operations.desk import open_desk
 from tollkeeper.wiring.servers import open_servers
 
-QUIET_TIMEOUT_S = 90.0
-LOG_WRITTEN_S = 0.5
-"""Envoy writes its log file every 0.2 s."""
 ENVOY_FORGETS_S = 1.0
 """What Envoy had not written when it was killed: its flush interval, and a busy machine."""
 Row = Mapping[str, Any]
@@ -64,60 +55,6 @@ class Books:
     def find_lost(self) -> None:
         """Answers without a usage event."""
         self.lost = {n.request_id: n for n in self.noted if n.request_id not in self.events}
-
-
-async def replay(arena: Arena, *paths: Path) -> dict[str, Any]:
-    """``tollkeeper replay`` of Envoy's log file, as an operator would."""
-    program = Path(sys.executable).with_name("tollkeeper")
-    files = paths or (arena.stack.settings.envoy_access_log_file,)
-    process = await asyncio.create_subprocess_exec(
-        *(str(program), "replay", *map(str, files), "--json"),
-        env={**os.environ, **arena.stack.plan.env},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    if not out:
-        raise AssertionError(f"replay said nothing: {err.decode()[-2000:]}")
-    found: dict[str, Any] = json.loads(out)
-    return found
-
-
-async def quieten(arena: Arena) -> dict[str, Any]:
-    """Replay, end what is stray, and wait until nothing is pending and everything is told."""
-    await asyncio.sleep(LOG_WRITTEN_S)
-    said = await replay(arena)
-    deadline_s = time.monotonic() + QUIET_TIMEOUT_S
-    while (left := await _left(arena)) and time.monotonic() < deadline_s:
-        await _sweep(arena)
-        await asyncio.sleep(0.5)
-    if left:
-        raise AssertionError(f"not quiet after {QUIET_TIMEOUT_S} s: {left}")
-    return said
-
-
-async def _left(arena: Arena) -> str:
-    """What is not over yet: pending reservations, untold promises, holds that live in Redis."""
-    async with open_servers(arena.stack.settings, "00000000-0000-0000-0000-0000000000c4") as at:
-        pending = await at.pool.fetchval("SELECT count(*) FROM reservations WHERE state='pending'")
-        untold = await at.pool.fetchval("SELECT count(*) FROM unpublished")
-        copies = await at.hot.read(list(arena.payers))
-    held = sum(len(copy.pending) for copy in copies.values())
-    return f"{pending=} {untold=} {held=}" if pending or untold or held else ""
-
-
-async def _sweep(arena: Arena) -> None:
-    """The sink's own sweep, which otherwise comes every five minutes."""
-    async with open_servers(arena.stack.settings, "00000000-0000-0000-0000-0000000000c5") as at:
-        sweep = Sweep(
-            at.hot,
-            PostgresStrays(at.pool),
-            clock=time.time,
-            report=print,
-            registry=CollectorRegistry(),
-            limits=SweepLimits(grace_s=2.0),
-        )
-        await sweep.sweep()
 
 
 async def read_books(arena: Arena, said: dict[str, Any]) -> Books:
@@ -270,8 +207,8 @@ async def ledger_differences(arena: Arena) -> Sequence[str]:
     ]
 
 
-async def judge(arena: Arena) -> tuple[Books, list[str]]:
+async def judge(arena: Arena, replaying: Replaying = replay) -> tuple[Books, list[str]]:
     """Make everything quiet, and compare."""
-    said = await quieten(arena)
+    said = await quieten(arena, replaying)
     books = await read_books(arena, said)
     return books, [*differences(arena, books), *await ledger_differences(arena)]

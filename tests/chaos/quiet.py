@@ -1,0 +1,111 @@
+"""Making a stack quiet: what the stream lost is replayed, and everything comes to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from accesslog.replay import replay_files
+from accesslog.settings import ReplaySettings
+from billing.stores.postgres_strays import PostgresStrays
+from billing.sweep import Sweep, SweepLimits
+from tests.chaos.arena import CLOCK_OFF_S, Arena
+from tollkeeper.config import compile_catalog, load_config
+from tollkeeper.wiring.accesslog import Offered, open_office
+from tollkeeper.wiring.servers import open_servers
+
+QUIET_TIMEOUT_S = 90.0
+LIVES_ON_S = 20.0
+"""By then every reservation has ended that was made by a right clock."""
+LOG_WRITTEN_S = 0.5
+"""Envoy writes its log file every 0.2 s."""
+Replaying = Callable[[Arena], Awaitable[dict[str, Any]]]
+
+
+async def replay(arena: Arena, *paths: Path) -> dict[str, Any]:
+    """``tollkeeper replay`` of Envoy's log file, as an operator would."""
+    program = Path(sys.executable).with_name("tollkeeper")
+    files = paths or (arena.stack.settings.envoy_access_log_file,)
+    process = await asyncio.create_subprocess_exec(
+        *(str(program), "replay", *map(str, files), "--json"),
+        env={**os.environ, **arena.stack.plan.env},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    if not out:
+        raise AssertionError(f"replay said nothing: {err.decode()[-2000:]}")
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+async def replay_here(arena: Arena) -> dict[str, Any]:
+    """The same without a process of its own, which takes longer to start than to replay."""
+    settings = arena.stack.settings
+    offered = Offered(compile_catalog(load_config(settings.config_file, settings), {}))
+    async with open_servers(settings, "00000000-0000-0000-0000-0000000000c7") as servers:
+        desk = open_office(settings, servers, offered, CollectorRegistry(), print)
+        report = await replay_files(
+            [settings.envoy_access_log_file],
+            judge=desk.judge,
+            settler=desk.settler,
+            usage_headers=desk.settings.judge.usage_headers,
+            settings=ReplaySettings(),
+        )
+        await desk.publisher.keep_promises()
+    return {"clean": report.is_clean, "files": report.files}
+
+
+async def quieten(arena: Arena, replaying: Replaying) -> dict[str, Any]:
+    """Replay, end what is stray, and wait until nothing is pending and everything is told.
+
+    What a worker held whose clock was ahead lives on for minutes: when the others have had time to
+    end, the settler's clock is put on.
+    """
+    await asyncio.sleep(LOG_WRITTEN_S)
+    said = await replaying(arena)
+    began_s = time.monotonic()
+    ahead_s = 0.0
+    with arena.clocks_off({"accesslog": 0.0}):
+        while left := await _left(arena):
+            waited_s = time.monotonic() - began_s
+            if waited_s > QUIET_TIMEOUT_S:
+                raise AssertionError(f"not quiet after {QUIET_TIMEOUT_S} s: {left}")
+            if waited_s > LIVES_ON_S and not ahead_s:
+                ahead_s = CLOCK_OFF_S + LIVES_ON_S
+                arena.stack.put_clock_off("accesslog", ahead_s)
+            await _sweep(arena, ahead_s)
+            await asyncio.sleep(0.5)
+    return said
+
+
+async def _left(arena: Arena) -> str:
+    """What is not over yet: pending reservations, untold promises, holds that live in Redis."""
+    async with open_servers(arena.stack.settings, "00000000-0000-0000-0000-0000000000c4") as at:
+        pending = await at.pool.fetchval("SELECT count(*) FROM reservations WHERE state='pending'")
+        untold = await at.pool.fetchval("SELECT count(*) FROM unpublished")
+        copies = await at.hot.read(list(arena.payers))
+    held = sum(len(copy.pending) for copy in copies.values())
+    return f"{pending=} {untold=} {held=}" if pending or untold or held else ""
+
+
+async def _sweep(arena: Arena, ahead_s: float) -> None:
+    """The sink's own sweep, which otherwise comes every five minutes."""
+    async with open_servers(arena.stack.settings, "00000000-0000-0000-0000-0000000000c5") as at:
+        sweep = Sweep(
+            at.hot,
+            PostgresStrays(at.pool),
+            clock=lambda: time.time() + ahead_s,
+            report=print,
+            registry=CollectorRegistry(),
+            limits=SweepLimits(grace_s=2.0),
+        )
+        await sweep.sweep()
