@@ -23,6 +23,7 @@ from accesslog.settle import Settler
 from accesslog.slots import claim
 from accesslog.spool import Spool
 from billing.catalog import Catalog
+from billing.fullness import FullnessTeller, SpoolSignal
 from billing.stores.protocol import HotStore, LedgerStore, TruthStore
 from billing.ticket import TicketSeal
 
@@ -119,6 +120,12 @@ def _adopter(root: Path, desk: Desk) -> Adopter:
     )
 
 
+def _teller(signal: SpoolSignal | None, intake: Intake, desk: Desk) -> FullnessTeller | None:
+    if signal is None:
+        return None
+    return FullnessTeller(signal, lambda: intake.is_full, desk.notices.tell)
+
+
 def _oldest_us(spool: Spool, adopter: Adopter | None) -> int | None:
     """When the oldest entry that waits here came in, in our own spool or in another's."""
     adopted_us = None if adopter is None else adopter.oldest_us
@@ -131,10 +138,12 @@ def build_service(
     credentials: ServerCredentials | None = None,
     *,
     root: Path | None = None,
+    signal: SpoolSignal | None = None,
 ) -> AccessLogService:
     """The whole back door over an open spool, which it closes when it ends.
 
-    Spools below ``root`` whose settlers are gone are taken over.
+    Spools below ``root`` whose settlers are gone are taken over; ``signal`` hears when there is no
+    room.
     """
     around, settings = desk.around, desk.settings
     adopter = None if root is None else _adopter(root, desk)
@@ -162,5 +171,6 @@ def build_service(
         desk.publisher,
         expirer,
         adopter,
+        _teller(signal, intake, desk),
     )
     return AccessLogService(parts, settings, desk.notices, around.now_s)

@@ -46,9 +46,14 @@ class Intake:
         self._held = 0
 
     @property
+    def is_full(self) -> bool:
+        """Whether there is no room for new entries, whatever becomes of them then."""
+        return self._held > 0 or self._spool.is_full
+
+    @property
     def is_stalled(self) -> bool:
         """Whether new entries would not be taken, so that the sender should keep them."""
-        return self._when_full == "hold" and (self._held > 0 or self._spool.is_full)
+        return self._when_full == "hold" and self.is_full
 
     async def take(self, message: bytes) -> None:
         """Keep one message of the stream; returns when all of it is in the spool."""

@@ -19,6 +19,7 @@ from accesslog.pump import Pump
 from accesslog.server import AccessLogServer
 from accesslog.settings import AccessLogSettings
 from accesslog.spool import Spool
+from billing.fullness import FullnessTeller
 
 LAST_WORD_S = 1.0
 """How long an end waits for the ledger to note what the hot copy was told."""
@@ -34,6 +35,7 @@ class Parts:
     publisher: Publisher
     expirer: Expirer
     adopter: Adopter | None = None
+    teller: FullnessTeller | None = None
 
 
 class AccessLogService:
@@ -66,6 +68,8 @@ class AccessLogService:
         ]
         if parts.adopter is not None:
             beside.append(asyncio.create_task(parts.adopter.run(), name="adopt"))
+        if parts.teller is not None:
+            beside.append(asyncio.create_task(parts.teller.run(), name="fullness"))
         stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
             await asyncio.wait((stopping, pumping, *beside), return_when=asyncio.FIRST_COMPLETED)

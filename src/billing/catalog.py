@@ -17,6 +17,7 @@ from billing.plans import Plan
 Meter = Literal["tokens", "compute_units", "duration", "flat", "reported"]
 HoldPolicy = Literal["min", "typical", "max"]
 Posture = Literal["closed", "allowance", "open"]
+SpoolPosture = Literal["closed", "open"]
 MissingUsagePolicy = Literal["review", "charge_quote"]
 ExpiryPolicy = Literal["release", "charge_quote"]
 Shape = Literal["json", "jsonrpc"]
@@ -40,7 +41,8 @@ class Route:
     bounds a JSON-RPC batch, ``max_body_bytes`` a body. ``charged`` is False for self-service
     routes, which authenticate and hold nothing. ``token_quote`` says how much of a quote a token
     limit takes in advance, ``None`` that the route has no such limit. ``stream_usage`` says whether
-    a stream must ask for its usage.
+    a stream must ask for its usage. ``spool_posture`` says whether new requests pass while what
+    they cost cannot be recorded.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Route:
     on_expiry: ExpiryPolicy = "release"
     redis_posture: Posture = "allowance"
     postgres_posture: Posture = "allowance"
+    spool_posture: SpoolPosture = "open"
     inline_ratelimit: bool = False
     charged: bool = True
     credential: Credential | None = None

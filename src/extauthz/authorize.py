@@ -51,8 +51,8 @@ async def authorize(door: Door, facts: Facts, request_id: str) -> Allowed | Refu
     if refusal := judge_key(caller.principal, now_s):
         return refusal
 
-    # May they come in here, and on what terms?
-    if refusal := judge_access(caller.principal, route):
+    # May they come in here, is there room to record what it costs, and on what terms?
+    if refusal := judge_access(caller.principal, route) or door.judge_room(route):
         return refusal
     terms = caller.terms.get(route.name)
     if terms is None or terms.edition != edition or now_s >= terms.period_end_s:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from billing.catalog import Catalog, Posture
+from billing.catalog import Catalog, Posture, Route
+from billing.fullness import Fullness
+from billing.refusals import Refusal
 from billing.reservations import Admission, Hold, JournalRow
 from billing.ticket import TicketSeal
 from extauthz.deadline import Deadline
@@ -28,7 +30,8 @@ class Door:
     """The collaborators of one worker's checks.
 
     ``now_s`` is Unix time, ``new_id`` makes a UUIDv7 as text. ``catalog`` is replaced as a whole by
-    :meth:`offer`; each time it is another ``edition``.
+    :meth:`offer`; each time it is another ``edition``. ``fullness`` knows whether what requests
+    cost can be recorded; without it nobody says that it cannot.
     """
 
     __slots__ = (
@@ -36,6 +39,7 @@ class Door:
         "deadline",
         "directory",
         "edition",
+        "fullness",
         "new_id",
         "now_s",
         "reserver",
@@ -52,6 +56,7 @@ class Door:
         now_s: Callable[[], float],
         new_id: Callable[[], str],
         limits: CheckLimits,
+        fullness: Fullness | None = None,
     ) -> None:
         self.catalog = catalog
         self.edition = 0
@@ -60,9 +65,17 @@ class Door:
         self.seal = seal
         self.now_s = now_s
         self.new_id = new_id
+        self.fullness = fullness
         self.deadline = Deadline(limits.reserve_deadline_s)
 
     def offer(self, catalog: Catalog) -> None:
         """Decide by another catalog from the next check on."""
         self.catalog = catalog
         self.edition += 1
+
+    def judge_room(self, route: Route) -> Refusal | None:
+        """Refuse, while what requests cost cannot be recorded, what the route does not let pass."""
+        fullness = self.fullness
+        if fullness is None or not fullness.is_full or not route.charged:
+            return None
+        return fullness.judge(route)

@@ -238,7 +238,7 @@ class Settings(TlsSettings, WatchSettings, BaseSettings):
     )
     spool_max_bytes: int = Field(
         1 << 30,
-        ge=1 << 20,
+        ge=1 << 16,
         le=1 << 44,
         description="Entries on disk while Postgres is away: 1 GiB.",
     )

@@ -56,6 +56,7 @@ def _route(name: str, route: RouteModel, credential: Credential | None) -> Route
         on_expiry=route.on_expiry,
         redis_posture=route.failure.redis,
         postgres_posture=route.failure.postgres,
+        spool_posture=route.failure.spool_posture,
         inline_ratelimit=route.ratelimit == "inline",
         charged=route.charged,
         credential=credential,

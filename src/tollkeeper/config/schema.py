@@ -18,6 +18,7 @@ from billing.catalog import (
     MissingUsagePolicy,
     Posture,
     Shape,
+    SpoolPosture,
     StreamUsage,
     TokenQuote,
 )
@@ -119,11 +120,20 @@ class TokenLimitModel(Model):
 
 
 class FailureModel(Model):
-    """What a route does while a part of ours is away; ``authorization`` is Envoy's own answer."""
+    """What a route does while a part of ours is away; ``authorization`` is Envoy's own answer.
+
+    ``spool`` is for the time in which the back door has no room; unset, it follows ``postgres``.
+    """
 
     authorization: Answer = "closed"
     redis: Posture = "allowance"
     postgres: Posture = "allowance"
+    spool: SpoolPosture | None = None
+
+    @property
+    def spool_posture(self) -> SpoolPosture:
+        """A route that is closed without Postgres is closed without room for what it costs."""
+        return self.spool or ("closed" if self.postgres == "closed" else "open")
 
 
 class RouteModel(Model):

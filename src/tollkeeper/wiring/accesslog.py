@@ -141,4 +141,5 @@ async def open_back_door(
             registry=registry,
         )
         credentials = server_credentials(settings.accesslog_tls)
-        yield BackDoor(build_service(desk, spool, credentials, root=root), sweep)
+        service = build_service(desk, spool, credentials, root=root, signal=servers.spool_signal)
+        yield BackDoor(service, sweep)

@@ -17,6 +17,7 @@ from billing.breaker import Breaker
 from billing.catalog import Catalog
 from billing.copier import Copier
 from billing.epoch import EpochKeeper
+from billing.fullness import Fullness
 from billing.journal import Journal
 from billing.news import News
 from billing.reserver import Reserver
@@ -66,6 +67,7 @@ async def open_front_door(
             max_in_flight=settings.check_queue_entries,
             reserve_deadline_s=settings.reserve_deadline_ms / 1000,
         )
+        fullness = Fullness(servers.spool_signal, time.time, log.warning, registry)
         door = Door(
             catalog=catalog,
             directory=directory,
@@ -74,10 +76,11 @@ async def open_front_door(
             now_s=time.time,
             new_id=_new_id,
             limits=limits,
+            fullness=fullness,
         )
         news = News(principals)
         handler = CheckHandler(door, limits, counts, time.perf_counter)
-        jobs = (directory.follow(news.changes()), *worker.jobs(news), news.run())
+        jobs = (directory.follow(news.changes()), *worker.jobs(news), news.run(), fullness.run())
         await worker.start()
         try:
             yield FrontDoor(handler, door, reserver, limits, jobs)

@@ -13,6 +13,7 @@ from billing.errors import StoreUnavailable
 from billing.stores.redis_client import IdentityGuard, RedisClient, connect
 from billing.stores.redis_hot import RedisHotStore
 from billing.stores.redis_server import RedisServer
+from billing.stores.redis_signal import RedisSpoolSignal
 from tollkeeper.settings import Settings
 
 IDLE_IN_TRANSACTION_MS = 5_000
@@ -30,6 +31,7 @@ class Servers:
     pool: asyncpg.Pool
     hot: RedisHotStore
     hot_server: RedisServer
+    spool_signal: RedisSpoolSignal
 
 
 @asynccontextmanager
@@ -55,6 +57,7 @@ async def open_servers(
             pool,
             RedisHotStore(client, _tokens(worker_id), deadline_s),
             RedisServer(probe, guard),
+            RedisSpoolSignal(probe),
         )
     finally:
         await client.aclose()

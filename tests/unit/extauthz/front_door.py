@@ -9,8 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
+from prometheus_client import CollectorRegistry
+
 from billing.catalog import Catalog, Credential, Posture, PriceBook, PriceVersion, Route
 from billing.errors import StoreUnavailable
+from billing.fullness import Fullness
 from billing.keys import generate_key, hash_key
 from billing.meters.compute_units import ComputeUnitTariff
 from billing.meters.duration import DurationTariff
@@ -72,6 +75,7 @@ ROUTES = (
     Route("ping", "up", "llm", "flat", "ping", credential=Credential("x-provider", "secret")),
     Route("rpc_ping", "up", "rpc", "flat", "ping", shape="jsonrpc", needs_body=True),
     Route("closed", "up", "llm", "flat", "ping", postgres_posture="closed"),
+    Route("recorded", "up", "llm", "flat", "ping", spool_posture="closed"),
     Route("unpriced", "up", "llm", "flat", "no such tariff"),
     Route("account", "admin", "llm", "flat", "", charged=False),
 )
@@ -88,6 +92,19 @@ class Clock:
 
     def forward(self, seconds: float) -> None:
         self.now_s += seconds
+
+
+class Fill:
+    """A settler's word that its spool is full, as the test says."""
+
+    def __init__(self) -> None:
+        self.full = False
+
+    async def say_full(self, for_s: float) -> None:
+        self.full = for_s > 0
+
+    async def is_full(self) -> bool:
+        return self.full
 
 
 class HotReserver:
@@ -146,6 +163,7 @@ class FrontDoor:
     counts: CheckCounts
     directory_counts: DirectoryCounts
     seal: TicketSeal
+    fill: Fill
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def customer(
@@ -214,6 +232,8 @@ def make_front_door(
     tokens, ids = itertools.count(1), itertools.count(1)
     seal = TicketSeal([b"the secret of this installation"])
     limits = check_limits or CheckLimits()
+    fill = Fill()
+    fullness = Fullness(fill, clock, lambda _: None, CollectorRegistry())
     reserver = HotReserver(MemoryHotStore(clock, lambda: str(next(tokens))))
     door = Door(
         catalog=catalog or make_catalog(),
@@ -223,10 +243,11 @@ def make_front_door(
         now_s=clock,
         new_id=lambda: str(UUID(int=next(ids))),
         limits=limits,
+        fullness=fullness,
     )
     checks = CheckCounts()
     handler = CheckHandler(door, limits, checks, clock)
-    return FrontDoor(clock, store, reserver, door, handler, checks, counts, seal)
+    return FrontDoor(clock, store, reserver, door, handler, checks, counts, seal, fill)
 
 
 def make_key(number: int) -> str:

@@ -241,3 +241,22 @@ async def test_a_revocation_is_heard_at_once() -> None:
     await anext(listening)
     door.door.directory.tell(await anext(listening))
     assert (await door.refusal(wire)).error["code"] == "revoked_key"
+
+
+async def test_a_full_spool_closes_the_routes_that_say_so() -> None:
+    """Nothing is held on a closed route; an open one goes on, and one that charges nothing too."""
+    door = make_front_door()
+    key = door.customer()
+    assert door.door.fullness is not None
+    await door.fill.say_full(5.0)
+    await door.door.fullness.look()
+    answer = await door.refusal(envoy_check("recorded", key))
+    assert (answer.status, answer.error["code"]) == (503, "authorization_unavailable")
+    assert answer.error["reason"] == "what requests cost cannot be recorded right now"
+    assert answer.headers["retry-after"] == "5"
+    assert not door.reserver.rows
+    for route in ("ping", "account"):
+        assert (await door.check(envoy_check(route, key))).HasField("ok_response")
+    await door.fill.say_full(0)
+    await door.door.fullness.look()
+    assert (await door.check(envoy_check("recorded", key))).HasField("ok_response")
