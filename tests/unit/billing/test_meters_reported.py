@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace as replace_fields
 
 from billing.errors import ConfigError
 from billing.meters.reported import ReportedTariff
@@ -24,7 +25,7 @@ USAGE = Usage()
 
 def cost_of(tariff: ReportedTariff, reported: str, usage: Usage = USAGE) -> Cost:
     """The cost of an answer with that header."""
-    found = tariff.cost({}, replace(usage, reported_cost=reported))
+    found = tariff.cost({}, replace_fields(usage, reported_cost=reported))
     assert isinstance(found, Cost), found
     return found
 
