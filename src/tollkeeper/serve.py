@@ -23,7 +23,7 @@ from billing.errors import ConfigError
 from extauthz.server import AuthorizationServer
 from ratelimit.service import RateLimitTls
 from ratelimit.service import serve as serve_rules
-from ratelimit.settings_values import LaneSettings, RateLimitSettings, RedisSettings
+from ratelimit.settings_values import RateLimitSettings
 from tollkeeper.admin.serving import serve_admin
 from tollkeeper.catalog_watch import CatalogWatch
 from tollkeeper.config import load_config
@@ -34,6 +34,7 @@ from tollkeeper.running import run, run_beside, spare_garbage, stop_on_signals, 
 from tollkeeper.settings import Settings, load_settings
 from tollkeeper.wiring.accesslog import Offered, WatchLedger, open_back_door
 from tollkeeper.wiring.authz import open_front_door
+from tollkeeper.wiring.ratelimit import ratelimit_settings, ratelimit_tls
 from tollkeeper.wiring.tls import server_credentials
 
 if TYPE_CHECKING:
@@ -137,26 +138,6 @@ async def serve_ratelimit(
     """The rate-limit service; needs nothing else of Tollkeeper."""
     set_up_logs("ratelimit")
     await serve_rules(own, rules, stop=stop_on_signals(), registry=new_registry(), tls=tls)
-
-
-def ratelimit_tls(settings: Settings) -> RateLimitTls:
-    """TLS of the rate-limit service's two listeners."""
-    pages_tls = settings.metrics_tls
-    return RateLimitTls(
-        server_credentials(settings.ratelimit_tls),
-        {} if pages_tls is None else pages_tls.uvicorn_options(),
-    )
-
-
-def ratelimit_settings(settings: Settings) -> RateLimitSettings:
-    """The settings of the environment as the rate-limit service takes them."""
-    return RateLimitSettings(
-        listen=str(settings.ratelimit_listen),
-        http_listen=str(settings.ratelimit_metrics_listen),
-        redis=RedisSettings(url=settings.require_ratelimit_redis_url()),
-        lane=LaneSettings(deadline_ms=settings.ratelimit_redis_deadline_ms),
-        drain_deadline_s=float(settings.drain_deadline_s),
-    )
 
 
 def serve(role: str, settings: Settings, worker: int | None = None) -> None:

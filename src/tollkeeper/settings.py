@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from billing.errors import ConfigError
 from billing.ticket import MIN_SECRET_BYTES
 from tollkeeper.addresses import Address, for_workers
+from tollkeeper.ratelimit_options import RATELIMIT_SECRETS, RatelimitOptions
 from tollkeeper.secret_files import fill_from_files, read_secret_file
 from tollkeeper.setting_types import (
     HotRedisUrl,
@@ -26,7 +27,6 @@ from tollkeeper.setting_types import (
     ListenRow,
     OtlpEndpoint,
     PostgresDsn,
-    RedisUrl,
 )
 from tollkeeper.tls_files import TlsSettings
 from tollkeeper.watch_settings import WatchSettings
@@ -38,14 +38,14 @@ HostedRole = Literal["authz", "ratelimit"]
 _SECRETS = (
     "postgres_dsn",
     "redis_url",
-    "ratelimit_redis_url",
     "ticket_secret",
     "ticket_previous_secret",
     "gateway_secret",
+    *RATELIMIT_SECRETS,
 )
 
 
-class Settings(TlsSettings, WatchSettings, BaseSettings):
+class Settings(TlsSettings, RatelimitOptions, WatchSettings, BaseSettings):
     """What differs between two installations of the same ``tollkeeper.yaml``."""
 
     model_config = SettingsConfigDict(
@@ -70,14 +70,6 @@ class Settings(TlsSettings, WatchSettings, BaseSettings):
         "redis+cluster://host:port; not by Sentinel.",
     )
     redis_url_file: Path | None = Field(None, description="File that holds redis_url.")
-    ratelimit_redis_url: RedisUrl | None = Field(
-        None,
-        description="Redis of the rate limits, redis+sentinel://host:port/name as well; redis_url "
-        "where it is not set.",
-    )
-    ratelimit_redis_url_file: Path | None = Field(
-        None, description="File that holds ratelimit_redis_url."
-    )
 
     # --- secrets ---------------------------------------------------------------------------------
     ticket_secret: SecretStr | None = Field(
@@ -187,12 +179,6 @@ class Settings(TlsSettings, WatchSettings, BaseSettings):
     )
     settle_deadline_ms: int = Field(
         10_000, ge=100, le=600_000, description="Longest transaction of one settled batch."
-    )
-    ratelimit_redis_deadline_ms: int = Field(
-        10,
-        ge=1,
-        le=10_000,
-        description="Longest wait for Redis in a rate limit, which Envoy waits 100 ms for.",
     )
     drain_deadline_s: int = Field(
         10, ge=0, le=3_600, description="Longest time to finish what is in hand after SIGTERM."

@@ -122,6 +122,21 @@ class ClientTls(_Files):
         return context
 
 
+class RedisTls(_Files):
+    """What a Redis client needs for ``rediss://``; the system's authorities without ``ca``."""
+
+    ca: TlsFile | None = None
+    certificate: TlsFile | None = None
+    key: TlsFile | None = None
+    verify_hostname: bool = True
+
+    @model_validator(mode="after")
+    def _has_both(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together")
+        return self
+
+
 def read_tls_file(path: Path) -> bytes:
     """The content of a file; :class:`ConfigError` when it cannot be read."""
     try:

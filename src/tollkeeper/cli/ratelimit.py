@@ -31,8 +31,10 @@ def lint(
 ) -> None:
     """Say what is wrong, or odd, with rule files."""
     from ratelimit.lint import lint as find
+    from tollkeeper.settings import load_settings
 
-    findings = find(rules, merge_domains=merge_domains)
+    merged = merge_domains or load_settings().ratelimit_merge_domains
+    findings = find(rules, merge_domains=merged)
     if as_json:
         show_json([finding._asdict() for finding in findings])
     else:
@@ -51,33 +53,35 @@ def explain(
     domain: Annotated[str, typer.Argument(metavar="DOMAIN")],
     entries: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...")],
     redis: Annotated[
-        str, typer.Option("--redis", help="Where the counters are; none without.")
-    ] = "",
+        str | None,
+        typer.Option("--redis", help="Where the counters are; TOLLKEEPER_RATELIMIT_REDIS_URL."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which rule a descriptor meets, and what one more hit would be answered."""
+    """Say which rule a descriptor meets, and what one more hit would be answered, by a service
+    with these settings."""
     found = asyncio.run(_explain(rules, domain, entries, redis))
     show_json(found.fields()) if as_json else show_facts(found.fields().items())
 
 
-async def _explain(rules: Path, domain: str, entries: list[str], redis: str) -> Explanation:
+async def _explain(rules: Path, domain: str, entries: list[str], redis: str | None) -> Explanation:
     from ratelimit.descriptors import Descriptor
     from ratelimit.errors import RatelimitError
     from ratelimit.explain import explain as look
     from ratelimit.explain import parse_entries
     from ratelimit.rule_files import load_directory
-    from ratelimit.settings_values import RateLimitSettings, RedisSettings
     from ratelimit.stores.opening import open_store
+    from tollkeeper.settings import load_settings
+    from tollkeeper.wiring.ratelimit import ratelimit_alone
 
-    own = RateLimitSettings(redis=RedisSettings(url=redis))
+    own = ratelimit_alone(load_settings(), redis_url=redis)
     try:
         opened = open_store(own)
         try:
             descriptor = Descriptor(tuple(parse_entries(entries)))
             now_us = time.time_ns() // 1000
-            return await look(
-                load_directory(rules), opened.store, own, domain, descriptor, now_us=now_us
-            )
+            loaded = load_directory(rules, merge_domains=own.merge_domains)
+            return await look(loaded, opened.store, own, domain, descriptor, now_us=now_us)
         finally:
             await opened.store.close()
     except RatelimitError as error:

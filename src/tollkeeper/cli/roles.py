@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -37,11 +36,11 @@ def serve(
     ] = None,
     redis: Annotated[
         str | None,
-        typer.Option("--redis", help="ratelimit alone: its Redis; counters in memory without."),
+        typer.Option("--redis", help="ratelimit alone: its Redis; TOLLKEEPER_RATELIMIT_REDIS_URL."),
     ] = None,
     redis_per_second: Annotated[
         str | None,
-        typer.Option("--redis-per-second", help="ratelimit alone: a Redis for limits per second."),
+        typer.Option("--redis-per-second", help="ratelimit alone: another for limits per second."),
     ] = None,
     worker: Annotated[
         int | None, typer.Option("--worker", help="authz: only that one of the workers.")
@@ -134,18 +133,20 @@ def _serve_rules(
     http_listen: str | None,
     redis: tuple[str | None, str | None],
 ) -> None:
-    """The rate-limit service by itself, without settings or database; ``redis`` is the one for all
+    """The rate-limit service by itself, without file or database; ``redis`` is the one for all
     limits, and the one for limits per second where that is another."""
-    from ratelimit.settings_values import RateLimitSettings, RedisSettings
     from tollkeeper.running import run
     from tollkeeper.serve import serve_ratelimit
+    from tollkeeper.settings import load_settings
+    from tollkeeper.wiring.ratelimit import ratelimit_alone, ratelimit_tls
 
+    settings = load_settings()
     url, url_per_second = redis
-    own = RateLimitSettings(redis=RedisSettings(url=url or ""))
-    if url_per_second is not None:
-        own = replace(own, redis_per_second=RedisSettings(url=url_per_second))
-    if listen is not None:
-        own = replace(own, listen=listen)
-    if http_listen is not None:
-        own = replace(own, http_listen=http_listen)
-    run(serve_ratelimit(rules, own))
+    own = ratelimit_alone(
+        settings,
+        listen=listen,
+        http_listen=http_listen,
+        redis_url=url,
+        redis_per_second_url=url_per_second,
+    )
+    run(serve_ratelimit(rules, own, ratelimit_tls(settings)))

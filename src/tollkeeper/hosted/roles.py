@@ -24,9 +24,10 @@ from tollkeeper.hosted.calls import Answer, Calls, Method
 from tollkeeper.hosted.status import CallFailed, Code
 from tollkeeper.hosted.traced_calls import TracedCalls, with_trace_headers
 from tollkeeper.pages import Check, pages, serve_http
-from tollkeeper.serve import new_registry, ratelimit_settings, traced
+from tollkeeper.serve import new_registry, traced
 from tollkeeper.settings import HostedRole, Settings
 from tollkeeper.wiring.authz import FrontDoor, open_front_door
+from tollkeeper.wiring.ratelimit import ratelimit_settings
 
 
 @dataclass(frozen=True, slots=True)
