@@ -34,13 +34,6 @@ class Extension(NamedTuple):
     expires_s: int
 
 
-class Decided(NamedTuple):
-    """By which row of the outcome table an entry of a route was decided."""
-
-    route: str
-    row: str
-
-
 class Priced(NamedTuple):
     """An entry and the settlement that it asks for."""
 
@@ -50,12 +43,15 @@ class Priced(NamedTuple):
 
 @dataclass(slots=True)
 class Judged:
-    """What a batch of entries asks for, and what it was made of."""
+    """What a batch of entries asks for, and what it was made of.
+
+    ``decided`` counts entries by route and by the row of the outcome table that decided them.
+    """
 
     priced: list[Priced] = field(default_factory=list)
     extensions: list[Extension] = field(default_factory=list)
     quarantine: list[QuarantineRow] = field(default_factory=list)
-    decided: Counter[Decided] = field(default_factory=Counter)
+    decided: dict[tuple[str, str], int] = field(default_factory=dict)
     refused: Counter[str] = field(default_factory=Counter)
 
 
@@ -118,8 +114,8 @@ class Judge:
         else:
             settlement = settlement_of(ticket, entry, row, catalog, self._settings.max_price_nanos)
             judged.priced.append(Priced(entry, settlement))
-        route = ticket.route if ticket.route in catalog.routes else OTHER_ROUTE
-        judged.decided[Decided(route, row.name)] += 1
+        decided = (ticket.route if ticket.route in catalog.routes else OTHER_ROUTE, row.name)
+        judged.decided[decided] = judged.decided.get(decided, 0) + 1
 
     def _odd_time(self, ticket: Ticket, now_us: int) -> str:
         """Why a ticket's time cannot be right, or an empty text."""

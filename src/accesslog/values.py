@@ -81,14 +81,14 @@ def normal_scalar(value: object) -> Scalar:
     A double that is a whole number becomes an ``int``; what is neither text, number nor truth value
     becomes a text that no meter reads as a number; text is cut to ``MAX_TEXT_CHARS``.
     """
+    if isinstance(value, float):
+        return _normal_float(value)
     if isinstance(value, str):
         return value[:MAX_TEXT_CHARS]
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
         return value if -MAX_INT <= value <= MAX_INT else _normal_float(_as_float(value))
-    if isinstance(value, float):
-        return _normal_float(value)
     return NOT_A_SCALAR
 
 
@@ -102,10 +102,9 @@ def normal_usage(found: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _normal_float(value: float) -> Scalar:
-    if not math.isfinite(value):
-        return NOT_FINITE
-    whole = value.is_integer() and -MAX_INT <= value <= MAX_INT
-    return int(value) if whole else value
+    if value.is_integer() and -MAX_INT <= value <= MAX_INT:
+        return int(value)
+    return value if math.isfinite(value) else NOT_FINITE
 
 
 def _as_float(value: int) -> float:

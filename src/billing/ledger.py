@@ -135,15 +135,11 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
 
     def content_hash(self) -> bytes:
         """What makes two entries of one reservation the same: outcome, price, cost and units."""
-        parts = (
-            self.reservation_id,
-            self.account_id,
-            self.outcome,
-            self.units,
-            self.price_nanos,
-            self.provider_cost_nanos,
+        text = (
+            f"({self.reservation_id!r}, {self.account_id!r}, {self.outcome!r}, {self.units},"
+            f" {self.price_nanos}, {self.provider_cost_nanos})"
         )
-        return hashlib.blake2b(repr(parts).encode(), digest_size=16).digest()
+        return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,8 @@ def key_columns(events: Sequence[SettledRow]) -> tuple[list[object], ...]:
     for row in events:
         s = row.settlement
         key = (s.account_id, s.key_id)
-        used[key] = max(used.get(key, 0), s.admitted_us)
+        if used.get(key, -1) < s.admitted_us:
+            used[key] = s.admitted_us
     return _columns([(*key, used[key]) for key in sorted(used)], 3)
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from accesslog.judge import Decided, Extension
+from accesslog.judge import Extension
 from accesslog.settings import AccessLogSettings, JudgeSettings
 from billing.catalog import Catalog
 from billing.ticket import TicketSeal
@@ -28,10 +28,10 @@ async def test_each_entry_is_counted_by_route_and_row() -> None:
     )
     assert len(judged.priced) == 3
     assert judged.decided == {
-        Decided("chat", "answered"): 1,
-        Decided("chat", "upstream_failed"): 1,
-        Decided("chat", "still_running"): 1,
-        Decided("(unknown)", "answered"): 1,
+        ("chat", "answered"): 1,
+        ("chat", "upstream_failed"): 1,
+        ("chat", "still_running"): 1,
+        ("(unknown)", "answered"): 1,
     }
     assert judged.quarantine == []
 
