@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+import msgspec
+
 from billing.money import MAX_NANOS
 from billing.rate import Rate, RateLeft
 
@@ -67,8 +69,7 @@ BUDGET_KINDS: Mapping[str, str] = MappingProxyType(
 once) and the refusal that each leads to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True):
     """What one request asks of its account: an amount of credits and a share of each budget, and
     its turn where the rate is limited in the same step."""
 
@@ -81,17 +82,16 @@ class Hold:
 
     def __post_init__(self) -> None:
         assert 0 <= self.amount_nanos <= MAX_NANOS, self
-        assert all(0 <= b.amount <= MAX_COUNTED and b.limit <= MAX_COUNTED for b in self.budgets), (
-            self
-        )
+        for budget in self.budgets:
+            assert 0 <= budget.amount <= MAX_COUNTED >= budget.limit, self
 
     def record(self) -> str:
         """The reservation as kept in the hot copy, the journal and the ticket.
 
         ``amount|expires|name~window~amount|...``; names hold neither ``|`` nor ``~``.
         """
-        head = f"{self.amount_nanos}|{self.expires_s}"
-        return head + "".join(f"|{b.name}~{b.window_s}~{b.amount}" for b in self.budgets)
+        shares = [f"|{name}~{window}~{amount}" for name, window, _, amount in self.budgets]
+        return f"{self.amount_nanos}|{self.expires_s}{''.join(shares)}"
 
 
 class Share(NamedTuple):
@@ -121,8 +121,7 @@ def _parse_share(text: str) -> Share:
     return Share(name, int(window), int(amount))
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """The hold stands; ``available_nanos`` is what the account has left besides it.
 
     ``local`` is True when the hot copy was away and the hold was taken from a bounded allowance.

@@ -78,10 +78,14 @@ class Reserver:
         """Hold all budgets of a request, or none: a value in any case, never an exception."""
         if not self._journal.has_room:
             return Undecided("journal_full")
+        asked = self._ask(hold, row)
         try:
-            answer = await self._await_answer(hold, row)
+            answer = await asked
             if isinstance(answer, Absent):
                 answer = await self._ask_with_copy(hold, row, answer)
+        except asyncio.CancelledError:
+            self._leave(asked, row)
+            raise
         except StoreUnavailable as error:
             self._epoch.suspect()
             decided = self._without_hot_copy(hold, row, posture, error)
@@ -111,19 +115,19 @@ class Reserver:
                     await asyncio.sleep(self._limits.retry_s)
                 if tries % SUSPECT_TRIES == 0:
                     self._epoch.suspect()  # perhaps the others are an epoch ahead
-                answer = await self._await_answer(hold, row)
+                asked = self._ask(hold, row)
+                try:
+                    answer = await asked
+                except asyncio.CancelledError:
+                    self._leave(asked, row)
+                    raise
         return answer
 
-    async def _await_answer(self, hold: Hold, row: JournalRow) -> Answer:
-        """Ask, and wait; a caller that leaves between the answer and its own turn lets go."""
-        asked = self._ask(hold, row)
-        try:
-            return await asked
-        except asyncio.CancelledError:
-            answered = asked.done() and not asked.cancelled() and asked.exception() is None
-            if answered and isinstance(asked.result(), Admitted):
-                self.let_go(row.account_id, row.reservation_id)
-            raise
+    def _leave(self, asked: asyncio.Future[Answer], row: JournalRow) -> None:
+        """A caller that leaves between the answer and its own turn lets go."""
+        answered = asked.done() and not asked.cancelled() and asked.exception() is None
+        if answered and isinstance(asked.result(), Admitted):
+            self.let_go(row.account_id, row.reservation_id)
 
     def _ask(self, hold: Hold, row: JournalRow) -> asyncio.Future[Answer]:
         """Join the next call to the hot copy."""

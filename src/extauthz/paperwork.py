@@ -27,6 +27,7 @@ def draw_up(  # noqa: PLR0917 - on the way of every request, where keywords cost
     record = hold.record()
     admitted_us = int(now_s * US_PER_S)
     basis = dict(quote.basis)
+    basis_text = _json.encode(basis).decode() if basis else "{}"
     row = JournalRow(
         request_id,
         terms.account_id,
@@ -37,7 +38,7 @@ def draw_up(  # noqa: PLR0917 - on the way of every request, where keywords cost
         hold.amount_nanos,
         quote.max_nanos,
         record,
-        _json.encode(basis).decode(),
+        basis_text,
         admitted_us,
         hold.expires_s,
     )

@@ -186,7 +186,7 @@ class Settings(TlsSettings, RatelimitOptions, WatchSettings, BaseSettings):
 
     scheduling: Literal["batch", "normal"] = Field(
         "batch",
-        description="How the kernel shares out cores (Linux): batch gives longer turns, normal none.",
+        description="How the kernel shares out cores (Linux): batch gives longer turns.",
     )
 
     # --- bounds ----------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from billing.meters.amounts import (
     PPM,
@@ -29,17 +29,20 @@ class FlatTariff:
     nanos_per_request: int | None = None
     provider_nanos_per_request: int | None = None
     markup_ppm: int = PPM
+    _quote: Quote | Refusal = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_sides("a flat tariff", self.nanos_per_request, self.provider_nanos_per_request)
         check_price("nanos_per_request", self.nanos_per_request)
         check_price("provider_nanos_per_request", self.provider_nanos_per_request)
         check_markup(self.markup_ppm)
+        amount = self._amount()
+        quote = make_quote(amount, amount, amount, (1, 1, 1), {})
+        object.__setattr__(self, "_quote", quote)  # once: it is the same for every request
 
     def quote(self, ask: Ask) -> Quote | Refusal:  # noqa: ARG002 - the price is the same for all
         """The one price, at least, typically and at most."""
-        amount = self._amount()
-        return make_quote(amount, amount, amount, (1, 1, 1), {})
+        return self._quote
 
     def cost(self, basis: Mapping[str, object], usage: Usage) -> Cost | NoUsage:  # noqa: ARG002 - the same
         """The one price again."""

@@ -35,8 +35,7 @@ class Ask:
     requested: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
+class Quote(msgspec.Struct, frozen=True):
     """What a request may cost: nano-USD and units at least, typically and at most.
 
     ``basis`` is what the ticket carries to the back door so that ``cost`` can price what the entry

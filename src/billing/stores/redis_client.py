@@ -53,18 +53,21 @@ class IdentityGuard:
 def connect(
     url: str, deadline_s: float, max_connections: int = 32, guard: IdentityGuard | None = None
 ) -> RedisClient:
-    """A client whose sockets give up after ``deadline_s`` and which never retries by itself.
+    """A client that gives up connecting after ``deadline_s`` and never retries by itself.
 
     Retries belong to the caller: it knows whether asking twice is harmless and how long it may
-    take.
+    take. So do deadlines of calls (:mod:`billing.stores.redis_faults`): one for a call, where the
+    client would set a timer for each message. A Cluster's client asks its nodes in the background
+    as well, so there every message has one.
     """
     options: dict[str, Any] = {
-        "socket_timeout": deadline_s,
         "socket_connect_timeout": deadline_s,
         "max_connections": max_connections,
     }
     if url.startswith((CLUSTER_SCHEME, TLS_CLUSTER_SCHEME)):
+        options["socket_timeout"] = deadline_s
         return RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
+    options["socket_timeout"] = None
     if guard is not None:
         options["redis_connect_func"] = guard.on_connect
     return Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)

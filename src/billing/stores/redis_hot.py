@@ -22,6 +22,7 @@ from billing.reservations import Admitted, Hold, Publication, Short, Truth, Used
 from billing.stores.protocol import Absent
 from billing.stores.redis_client import RedisClient
 from billing.stores.redis_faults import redis_faults
+from billing.stores.redis_line import RedisLine
 
 LOAD_RIGHT_MS = 2000
 """How long one loader may take before another may try; loading takes about 10 ms."""
@@ -40,11 +41,11 @@ class Script:
         """The call as a command, for a pipeline."""
         return ["EVALSHA", self.digest, len(keys), *keys, *args]
 
-    async def call(self, client: RedisClient, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    async def call(self, line: RedisLine, keys: Sequence[str], args: Sequence[Any]) -> Any:
         try:
-            return await client.evalsha(self.digest, len(keys), *keys, *args)
+            return await line.call("EVALSHA", self.digest, len(keys), *keys, *args)
         except NoScriptError:
-            return await client.eval(self.text, len(keys), *keys, *args)
+            return await line.call("EVAL", self.text, len(keys), *keys, *args)
 
 
 def account_key(account_id: str) -> str:
@@ -62,7 +63,7 @@ class RedisHotStore:
         self, client: RedisClient, new_token: Callable[[], str], deadline_s: float = 0.25
     ) -> None:
         self._client = client
-        self._clustered = isinstance(client, RedisCluster)
+        self._line = None if isinstance(client, RedisCluster) else RedisLine(client)
         self._new_token = new_token
         self._deadline_s = deadline_s
         self._admit = Script("admit.lua")
@@ -143,10 +144,10 @@ class RedisHotStore:
         if not items:
             return []
         async with redis_faults(what, self._deadline_s):
-            if not self._clustered:
+            if self._line is not None:
                 keys = [account_key(account) for account, _ in items]
                 args = [arg for _, own in items for arg in own]
-                return cast("list[Any]", await script.call(self._client, keys, [*head, *args]))
+                return cast("list[Any]", await script.call(self._line, keys, [*head, *args]))
             return await self._call_each(script, items, head)
 
     async def _call_each(

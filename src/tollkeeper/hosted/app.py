@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import structlog
@@ -43,14 +43,14 @@ class HostedApplication:
         self._calls: Calls | None = None
         self._draining = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+        # No coroutine of its own: each one around a call costs it half a microsecond.
         if scope["type"] == "http":
             assert self._calls is not None, "no calls come before startup is complete"
-            await self._calls.answer(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self._live(receive, send)
-        else:
-            raise NotImplementedError(f"no {scope['type']} here")
+            return self._calls.answer(scope, receive, send)
+        if scope["type"] == "lifespan":
+            return self._live(receive, send)
+        raise NotImplementedError(f"no {scope['type']} here")
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -55,6 +55,10 @@ class Method:
     gone: Callable[[bytes], None] | None = None
 
 
+class ClientGone(OSError):
+    """The client left before it was answered; what pyvoy raises then is an ``OSError``, too."""
+
+
 class Calls:
     """Answers calls of ``methods``, by path, on one event loop. ``in_flight`` and ``ended`` (by
     status name) count."""
@@ -71,7 +75,27 @@ class Calls:
         """Answer one call; never raises but by cancellation from outside."""
         self.in_flight += 1
         try:
-            await self._answer(scope, receive, send)
+            began_s = self._loop.time()
+            method = self._method(scope["path"])
+            encoding, timeout_s = self._read_headers(scope)
+            event = await receive()
+            body = event.get("body", b"")
+            if event["type"] == "http.disconnect" or event.get("more_body", False):
+                body = await _read_rest(event, receive, method.max_bytes)
+            message = read_frame(body, encoding, method.max_bytes)
+            call = self._patience.begin(receive, began_s, timeout_s)
+            try:
+                answer = await method.call(message)
+            except asyncio.CancelledError:
+                if not call.ending:
+                    raise
+                raise _why_ended(call) from None
+            except Exception as error:
+                raise _status_of(method, error) from error
+            finally:
+                call.task = None
+            await _succeed(method, answer, send)
+            self.ended["OK"] += 1
         except CallFailed as failed:
             self.ended[failed.code.name] += 1
             await _fail(send, failed)
@@ -80,31 +104,11 @@ class Calls:
         finally:
             self.in_flight -= 1
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began_s = self._loop.time()
-        method = self._methods.get(scope["path"])
+    def _method(self, path: str) -> Method:
+        method = self._methods.get(path)
         if method is None:
-            raise CallFailed(Code.UNIMPLEMENTED, f"no method {scope['path']}")
-        encoding, timeout_s = self._read_headers(scope)
-        body = await _read_body(receive, method.max_bytes)
-        if body is None:
-            self.ended["CANCELLED"] += 1
-            return
-        message = read_frame(body, encoding, method.max_bytes)
-        call = self._patience.begin(receive, began_s, timeout_s)
-        answer = await _run(method, message, call)
-        if answer is None:
-            self.ended["CANCELLED"] += 1
-            return
-        try:
-            await send(_START)
-            await send({"type": "http.response.body", "body": write_frame(answer)})
-            await send(_TRAILERS)
-        except OSError:
-            if method.gone is not None:
-                method.gone(answer)
-            raise
-        self.ended["OK"] += 1
+            raise CallFailed(Code.UNIMPLEMENTED, f"no method {path}")
+        return method
 
     def _read_headers(self, scope: Scope) -> tuple[bytes, float | None]:
         """The encoding of the message and the time that the client gives it."""
@@ -123,13 +127,16 @@ class Calls:
         return encoding, timeout_s
 
 
-async def _read_body(receive: Receive, max_bytes: int) -> bytes | None:
-    """All that the client sent; ``None`` when it left before the end."""
-    event = await receive()
-    if event["type"] == "http.disconnect":
-        return None
-    body: bytes = event.get("body", b"")
-    while event.get("more_body", False):
+async def _read_rest(event: dict[str, Any], receive: Receive, max_bytes: int) -> bytes:
+    """All that the client sends, from its first event on; raises when it leaves before the end."""
+    body = b""
+    while True:
+        if event["type"] == "http.disconnect":
+            raise ClientGone
+        piece: bytes = event.get("body", b"")
+        body += piece
+        if not event.get("more_body", False):
+            return body
         # A frame says first how long it is: what is too long is not waited for.
         declared_bytes = int.from_bytes(body[1:HEADER_BYTES], "big")
         if len(body) >= HEADER_BYTES and declared_bytes > max_bytes:
@@ -137,32 +144,34 @@ async def _read_body(receive: Receive, max_bytes: int) -> bytes | None:
         if len(body) > max_bytes + HEADER_BYTES:
             raise too_large(len(body), max_bytes)
         event = await receive()
-        if event["type"] == "http.disconnect":
-            return None
-        body += event.get("body", b"")
-    return body
 
 
-async def _run(method: Method, message: bytes, call: Call) -> bytes | None:
-    """The answer; ``None`` when the client left before it."""
-    task = call.task
+def _why_ended(call: Call) -> Exception:
+    """Why we cancelled the call, which is thereby no cancellation any more."""
+    assert call.task is not None, "it is still under way"
+    call.task.uncancel()
+    if call.ending == "gone":
+        return ClientGone()
+    return CallFailed(Code.DEADLINE_EXCEEDED, "the deadline is over")
+
+
+def _status_of(method: Method, error: Exception) -> CallFailed:
+    failed = method.fault(error)
+    if failed is None:
+        logger.error("a call failed", exc_info=error)
+        failed = CallFailed(Code.UNAVAILABLE, "the call failed")
+    return failed
+
+
+async def _succeed(method: Method, answer: bytes, send: Send) -> None:
     try:
-        return await method.call(message)
-    except asyncio.CancelledError:
-        if not call.ending or task is None:
-            raise
-        task.uncancel()
-        if call.ending == "gone":
-            return None
-        raise CallFailed(Code.DEADLINE_EXCEEDED, "the deadline is over") from None
-    except Exception as error:
-        failed = method.fault(error)
-        if failed is None:
-            logger.exception("a call failed")
-            failed = CallFailed(Code.UNAVAILABLE, "the call failed")
-        raise failed from error
-    finally:
-        call.task = None
+        await send(_START)
+        await send({"type": "http.response.body", "body": write_frame(answer)})
+        await send(_TRAILERS)
+    except OSError:
+        if method.gone is not None:
+            method.gone(answer)
+        raise
 
 
 async def _fail(send: Send, failed: CallFailed) -> None:
