@@ -49,8 +49,10 @@ class WatchLimits:
     ``rests`` is how many times as long as a check of what is new took, nothing is checked after it.
     ``busy_s`` is the wait where another process checks. ``lines_at_once`` rows take some 30 ms of
     a core, then there is ``breath_s`` for others; fewer would make Postgres read its block ranges
-    again and again. A check of the whole that failed is tried again
-    after a quarter of its interval, so that it never keeps what is new from being checked.
+    again and again. ``most_replayed`` usage events of the accounts that moved are read again from
+    the first one on, some seconds of Postgres; which accounts, changes from check to check. A check
+    of the whole that failed is tried again after a quarter of its interval, so that it never keeps
+    what is new from being checked.
     """
 
     interval_s: float
@@ -60,6 +62,7 @@ class WatchLimits:
     busy_s: float = 30.0
     lines_at_once: int = 5_000
     breath_s: float = 0.05
+    most_replayed: int = 1_000_000
 
 
 class Due(NamedTuple):
@@ -157,6 +160,7 @@ class LedgerWatch:
             allowance_nanos=self._allowance_nanos,
             hot=ground.hot,
             pace=Pace(self._limits.lines_at_once, self._breathe),
+            most_replayed=self._limits.most_replayed,
         )
         try:
             async with asyncio.timeout(self._limits.deadline_s):

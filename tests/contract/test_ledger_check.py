@@ -9,6 +9,7 @@ import pytest
 
 from billing.accounts import Account
 from billing.stores.postgres_access import Connection
+from billing.stores.postgres_check import last_check, replayable_accounts
 from tests.contract.desks import ANNA, Office, open_office
 from tests.contract.every_kind import every_kind
 from tests.contract.ledger_damage import DAMAGE, Damage
@@ -89,6 +90,41 @@ async def test_check_that_goes_on_still_finds_any_changed_balance(
         )
     report = await check_ledger(office.desk, CheckAsk(), _silent)
     assert report.proofs[1].broken_row == f"ledger account credits of {other.id}"
+
+
+async def test_replay_of_what_moved_has_a_bound(office: Office, account: Account) -> None:
+    """Accounts are replayed in turn, as many as fit; one that is too long by itself is left out."""
+    accounts = [await office.account(f"small {n}", paid_nanos=10) for n in range(4)]
+    await check_ledger(office.desk, CheckAsk(), _silent)
+    work = PaidWork(office)
+    await work.settle(*(work.request(one, 1) for one in accounts))
+    for most, replayed in ((1, 0), (2, 1), (5, 2), (100, 4)):
+        async with office.desk.view("test") as view:
+            since = await last_check(view.connection)
+            found = await replayable_accounts(view.connection, since.batch_id, most)
+        assert (len(found[0]), found[1]) == (replayed, 4)
+    report = await check_ledger(office.desk, CheckAsk(most_replayed=5), _silent)
+    assert report.proofs[1].checked.endswith("2 of 4 that moved replayed")
+    assert report.verdict == "ledger check: ok"
+
+
+async def test_bounded_replay_still_finds_damage(office: Office, account: Account) -> None:
+    """A replayed account is named; what does not add up shows in the totals, wherever it is."""
+    other = await office.account("other", paid_nanos=100)
+    await check_ledger(office.desk, CheckAsk(), _silent)
+    await PaidWork(office).settle(PaidWork(office).request(other, 5))
+    moved = (
+        "UPDATE ledger_accounts SET credits = credits + $2 "
+        "WHERE account_id = $1 AND code = 'credits'"
+    )
+    await office.pool.execute(moved, other.id, 7)
+    ask = CheckAsk(most_replayed=1000)
+    broken = (await check_ledger(office.desk, ask, _silent)).proofs[1]
+    assert broken.broken_row == "ledger accounts"
+    assert "of credits have debits" in broken.broken_how
+    await office.pool.execute(moved, account.id, -7)
+    broken = (await check_ledger(office.desk, ask, _silent)).proofs[1]
+    assert broken.broken_row == f"ledger account credits of {other.id}"
 
 
 async def test_rewritten_past_is_found_by_the_hash_that_was_checked(

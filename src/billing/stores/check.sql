@@ -1,6 +1,6 @@
 -- Statements of postgres_check.py. Each `broken_` one returns at most the first row that breaks an
 -- invariant, as `row` (which one) and `what` (how). Where a statement takes $1, it looks only at what
--- batches after $1 touched; 0 means all.
+-- batches after $1 touched; 0 means all. Where it takes $2, only these accounts, unless it is NULL.
 
 -- name: chain_end
 SELECT batch_id, hash, (SELECT coalesce(max(id), 0) FROM batches) AS last_batch_id
@@ -42,9 +42,27 @@ LIMIT 1
 SELECT code, sum(debits) AS debits, sum(credits) AS credits, count(*) AS accounts
 FROM ledger_accounts GROUP BY code
 
+-- Accounts that batches after $1 touched, in an order that is another one for each $1, as long as their
+-- usage events are together no more than $2.
+-- name: replayable
+WITH touched AS (
+    SELECT account_id FROM transfers WHERE batch_id > $1
+    UNION SELECT account_id FROM usage_events WHERE batch_id > $1
+), sized AS (
+    SELECT t.account_id, 1 + coalesce(sum(d.requests), 0) AS events
+    FROM touched AS t LEFT JOIN daily_usage AS d USING (account_id) GROUP BY t.account_id
+), summed AS (
+    SELECT account_id, sum(events) OVER (ORDER BY md5(account_id || ' ' || $1), account_id) AS so_far
+    FROM sized WHERE events <= $2
+)
+SELECT coalesce(array_agg(account_id) FILTER (WHERE so_far <= $2), '{}') AS accounts,
+    (SELECT count(*) FROM touched) AS touched
+FROM summed
+
 -- name: broken_balance
 WITH touched AS (
-    SELECT DISTINCT account_id FROM transfers WHERE $1::bigint > 0 AND batch_id > $1
+    SELECT unnest($2::uuid[]) AS account_id UNION
+    SELECT account_id FROM transfers WHERE $2 IS NULL AND $1::bigint > 0 AND batch_id > $1
 ), moved AS (
     SELECT CASE debit_code WHEN 'credits' THEN account_id END AS owner, debit_code AS code,
         amount AS debits, 0::bigint AS credits
@@ -69,7 +87,8 @@ ORDER BY account_id, code LIMIT 1
 
 -- name: broken_daily
 WITH touched AS (
-    SELECT DISTINCT account_id FROM usage_events WHERE $1::bigint > 0 AND batch_id > $1
+    SELECT unnest($2::uuid[]) AS account_id UNION
+    SELECT account_id FROM usage_events WHERE $2 IS NULL AND $1::bigint > 0 AND batch_id > $1
 ), replayed AS (
     SELECT account_id, (to_timestamp(admitted_us / 1000000) AT TIME ZONE 'UTC')::date AS day, profile,
         count(*) AS requests, sum(units) AS units, sum(price_nanos) AS price,
@@ -89,7 +108,10 @@ WHERE (k.requests, k.units, k.price_nanos, k.provider_cost_nanos)
 ORDER BY account_id, day, profile LIMIT 1
 
 -- name: broken_period
-WITH touched AS (SELECT DISTINCT account_id FROM usage_events WHERE $1::bigint > 0 AND batch_id > $1)
+WITH touched AS (
+    SELECT unnest($2::uuid[]) AS account_id UNION
+    SELECT account_id FROM usage_events WHERE $2 IS NULL AND $1::bigint > 0 AND batch_id > $1
+)
 SELECT format('subscription of %s to %s', s.account_id, s.profile) AS row,
     format('has used %s units and spent %s since %s; its events sum to %s and %s', s.units_used,
            s.spent_nanos, s.period_start, coalesce(sum(e.units), 0), coalesce(sum(e.price_nanos), 0))
@@ -118,7 +140,7 @@ WHERE NOT EXISTS (
       AND (SELECT array_agg(a.attname::text ORDER BY k.n)
            FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, n)
            JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum) = wanted.cols)
-LIMIT 1
+ORDER BY wanted.tab LIMIT 1
 
 -- name: broken_settled_twice
 SELECT format('reservation %s', reservation_id) AS row,
@@ -180,14 +202,15 @@ SELECT count(*) FROM quarantine WHERE reason = 'conflict'
 -- name: broken_trigger
 SELECT format('table %s', wanted.tab) AS row,
     format('trigger %s is missing, disabled or changed', wanted.trig) AS what
-FROM (SELECT t AS tab, t || suffix AS trig
-      FROM unnest(ARRAY['transfers', 'batches', 'usage_events', 'audit_log']) AS t,
+FROM (SELECT t.tab, t.n, t.tab || suffix AS trig
+      FROM unnest(ARRAY['transfers', 'batches', 'usage_events', 'audit_log'])
+               WITH ORDINALITY AS t (tab, n),
            unnest(ARRAY['_append_only', '_no_truncate']) AS suffix) AS wanted
 WHERE NOT EXISTS (
     SELECT FROM pg_trigger AS g JOIN pg_proc AS p ON p.oid = g.tgfoid
     WHERE g.tgrelid = to_regclass(wanted.tab) AND g.tgname = wanted.trig AND g.tgenabled IN ('O', 'A')
       AND p.proname = 'refuse_change' AND p.prosrc ~ '^\s*BEGIN\s+RAISE EXCEPTION ')
-LIMIT 1
+ORDER BY wanted.n, wanted.trig LIMIT 1
 
 -- name: broken_privilege
 SELECT format('table %s', c.relname) AS row,

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from billing.ledger import GENESIS, LedgerCode, Transfer
 from billing.stores.postgres_access import Connection, Record
@@ -138,6 +139,19 @@ async def ledger_totals(connection: Connection) -> tuple[Totals, int]:
     rows = await connection.fetch(SQL["ledger_totals"])
     totals = {row["code"]: (int(row["debits"]), int(row["credits"])) for row in rows}
     return totals, sum(row["accounts"] for row in rows)
+
+
+async def replayable_accounts(
+    connection: Connection, after: int, most_events: int
+) -> tuple[Sequence[UUID], int]:
+    """Accounts that later batches touched and whose history is short enough to be read whole.
+
+    Returns them, and how many were touched. It is another choice for each ``after``, so that every
+    account has its turn, unless it has more than ``most_events`` by itself.
+    """
+    row = await connection.fetchrow(SQL["replayable"], after, most_events)
+    assert row is not None, "an aggregate has one row"
+    return row["accounts"], row["touched"]
 
 
 async def first_broken(connection: Connection, statement: str, *args: Any) -> Broken | None:
