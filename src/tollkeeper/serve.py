@@ -6,6 +6,7 @@ metrics and health on another.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -18,8 +19,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from billing.catalog import Catalog
 from billing.errors import ConfigError
+from billing.offered import Offered
 from extauthz.server import AuthorizationServer
 from ratelimit.service import RateLimitTls
 from ratelimit.service import serve as serve_rules
@@ -32,7 +33,7 @@ from tollkeeper.logs import set_up_logs
 from tollkeeper.pages import pages, serve_http
 from tollkeeper.running import run, run_beside, spare_garbage, stop_on_signals, take_longer_turns
 from tollkeeper.settings import Settings, load_settings
-from tollkeeper.wiring.accesslog import Offered, WatchLedger, open_back_door
+from tollkeeper.wiring.accesslog import WatchLedger, open_back_door
 from tollkeeper.wiring.authz import open_front_door
 from tollkeeper.wiring.ratelimit import ratelimit_settings, ratelimit_tls
 from tollkeeper.wiring.tls import server_credentials
@@ -107,11 +108,7 @@ async def serve_accesslog(settings: Settings) -> None:
     set_up_logs("accesslog")
     stop, registry = stop_on_signals(), new_registry()
     watch = CatalogWatch(settings, registry, with_credentials=False)
-    offered = Offered(watch.catalog)
-
-    def offer(catalog: Catalog) -> None:
-        offered.catalog = catalog
-
+    offered = Offered(watch.catalog, time.monotonic)
     async with (
         traced(settings, "accesslog") as tracing,
         open_back_door(settings, offered, registry, _watched(tracing)) as door,
@@ -121,7 +118,9 @@ async def serve_accesslog(settings: Settings) -> None:
         log.info("serving", address=str(settings.accesslog_listen))
         shown = pages(registry, {"config": watch.readiness})
         page_jobs = serve_http(shown, settings.accesslog_metrics_listen, settings.metrics_tls)
-        await run_beside(door.service.serve(stop), (watch.run(offer), door.sweep.run(), page_jobs))
+        await run_beside(
+            door.service.serve(stop), (watch.run(offered.offer), door.sweep.run(), page_jobs)
+        )
     log.info("stopped")
 
 

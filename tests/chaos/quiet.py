@@ -15,11 +15,12 @@ from prometheus_client import CollectorRegistry
 
 from accesslog.replay import replay_files
 from accesslog.settings import ReplaySettings
+from billing.offered import Offered
 from billing.stores.postgres_strays import PostgresStrays
 from billing.sweep import Sweep, SweepLimits
 from tests.chaos.arena import CLOCK_OFF_S, Arena
 from tollkeeper.config import compile_catalog, load_config
-from tollkeeper.wiring.accesslog import Offered, open_office
+from tollkeeper.wiring.accesslog import open_office
 from tollkeeper.wiring.servers import open_servers
 
 QUIET_TIMEOUT_S = 90.0
@@ -50,7 +51,8 @@ async def replay(arena: Arena, *paths: Path) -> dict[str, Any]:
 async def replay_here(arena: Arena) -> dict[str, Any]:
     """The same without a process of its own, which takes longer to start than to replay."""
     settings = arena.stack.settings
-    offered = Offered(compile_catalog(load_config(settings.config_file, settings), {}))
+    catalog = compile_catalog(load_config(settings.config_file, settings), {})
+    offered = Offered(catalog, time.monotonic)
     async with open_servers(settings, "00000000-0000-0000-0000-0000000000c7") as servers:
         desk = open_office(settings, servers, offered, CollectorRegistry(), print)
         report = await replay_files(

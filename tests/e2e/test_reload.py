@@ -20,6 +20,11 @@ from tests.e2e.stage import CREDIT, PING, Stage, new_stage
 from tollkeeper.stack import StackOptions
 
 CHANGES = "/flat/ping"
+ASKED: dict[str, Any] = {
+    "model": "gpt-4o-mini",
+    "max_tokens": 64,
+    "messages": [{"role": "user", "content": "hi"}],
+}
 SOON_S = 10.0
 Document = dict[str, Any]
 
@@ -226,3 +231,22 @@ async def test_a_price_version_is_never_edited(own: Stage, own_books: Books) -> 
     assert float(answer.headers["x-credits-reserved"]) <= 2.0
     await rewrite(own, good, "taken")
     assert (await own_books.settled(customer, 1)).events[0]["price_nanos"] <= 2 * CREDIT
+
+
+async def test_a_route_that_goes_while_a_request_is_under_way(own: Stage, own_books: Books) -> None:
+    """It settles at the route's price and by its usage; nobody is admitted by the route any more,
+    and the settler knows it until nothing of it can be waiting."""
+    customer = await own.customer(100 * CREDIT)
+    slow = {"x-example-delay-ms": "3000", "x-example-tokens": "32"}
+    async with own.client(customer) as client:
+        under_way = asyncio.create_task(client.post("/quoted/chat", json=ASKED, headers=slow))
+        await own_books.journaled(customer, pending=1)
+        await change(own, lambda document: document["routes"].pop("quoted_chat"))
+        assert not under_way.done()
+        refused = await client.post("/quoted/chat", json=ASKED)
+        answer = await under_way
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "unknown_route")
+    usage = answer.json()["usage"]
+    cost = usage["prompt_tokens"] * 150 + usage["completion_tokens"] * 600
+    units = usage["prompt_tokens"] + usage["completion_tokens"]
+    await own_books.expect(customer, 100 * CREDIT, Paid("quoted_chat", 2 * cost, units, cost))

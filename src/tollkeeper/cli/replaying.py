@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,13 +24,15 @@ async def replay_here(files: Sequence[Path]) -> ReplayReport:
 
     from accesslog.replay import replay_files
     from accesslog.settings import ReplaySettings
+    from billing.offered import Offered
     from tollkeeper.config import compile_catalog, load_config
     from tollkeeper.operations.desk import new_id
-    from tollkeeper.wiring.accesslog import Offered, open_office
+    from tollkeeper.wiring.accesslog import open_office
     from tollkeeper.wiring.servers import open_servers
 
     settings = settings_here()
-    offered = Offered(compile_catalog(load_config(settings.config_file, settings), {}))
+    catalog = compile_catalog(load_config(settings.config_file, settings), {})
+    offered = Offered(catalog, time.monotonic)
     async with open_servers(settings, new_id()) as servers:
         desk = open_office(settings, servers, offered, CollectorRegistry(), _tell)
         with _progress() as progress:

@@ -22,7 +22,7 @@ from accesslog.settings import (
     SettleSettings,
     SpoolSettings,
 )
-from billing.catalog import Catalog
+from billing.offered import Offered
 from billing.stores.postgres_ledger import PostgresLedger
 from billing.stores.postgres_strays import PostgresStrays
 from billing.stores.postgres_truth import PostgresTruth
@@ -42,18 +42,6 @@ PUBLISH_DEADLINE_S = 2.0
 """For one call that tells of 256 accounts, on a Redis that is busy; what is late is told again."""
 SPOOL_SEGMENTS = 16
 """Segments of a full spool, at least: one is read and one written, the others wait."""
-
-
-@dataclass(slots=True)
-class Offered:
-    """The catalog in force, replaced whole when the configuration changes."""
-
-    catalog: Catalog
-
-    def charges_on_expiry(self, route_name: str) -> bool:
-        """Whether a reservation of that route is charged when its entry never comes."""
-        route = self.catalog.routes.get(route_name)
-        return route is not None and route.on_expiry == "charge_quote"
 
 
 @dataclass(frozen=True, slots=True)
