@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -73,53 +74,62 @@ async def test_a_customer_of_the_command_line_pays(
 
 async def test_people_get_tables(stage: Stage, books: Books, program: Program) -> None:
     """Without --json the same commands print text that names what they found."""
-    customer = await open_by_hand(stage, program, "reader", "0.005")
+    customer = await stage.customer(5 * CREDIT)
+    reader = customer.name
     _, request_id = await ping(stage, customer)
     await books.expect(customer, 5 * CREDIT, PINGED)
-    for args, said in (
-        (("account", "list"), "reader"),
-        (("account", "show", "reader"), customer.account_id),
-        (("key", "list", "reader"), customer.key[-4:]),
-        (("balance", "reader"), "available  0.004 USD = 4.000000 credits"),
-        (("usage", "reader"), "llm"),
-        (("statement", "reader"), "closing balance"),
-        (("explain", request_id), "1 request x 1000000 = 1000000 nano-USD"),
-        (("audit", "--account", "reader"), "money.topup"),
-        (("reservations", "--account", "reader"), "held (USD)"),
-    ):
-        assert said in await program.tells(*args), args
+    expected = {
+        ("account", "list"): reader,
+        ("account", "show", reader): customer.account_id,
+        ("key", "list", reader): customer.key[-4:],
+        ("balance", reader): "available  0.004 USD = 4.000000 credits",
+        ("usage", reader): "llm",
+        ("statement", reader): "closing balance",
+        ("explain", request_id): "1 request x 1000000 = 1000000 nano-USD",
+        ("audit", "--account", reader): "money.topup",
+        ("reservations", "--account", reader): "held (USD)",
+    }
+    told = await asyncio.gather(*(program.tells(*args) for args in expected))
+    for text, (args, said) in zip(told, expected.items(), strict=True):
+        assert said in text, args
 
 
 async def test_keys_and_accounts_end(stage: Stage, program: Program) -> None:
     """Rotation prints a new key once, revocation and suspension say what they ended."""
-    customer = await open_by_hand(stage, program, "leaver", "0.005")
+    customer = await stage.customer(5 * CREDIT)
+    leaver = customer.name
     fresh = await program.gives("key", "rotate", customer.key_id, "--overlap", "1h")
     stage.keys.append(fresh["key"])
     assert list(fresh) == ["id", "key"]
     assert (await program.gives("key", "revoke", customer.key_id))["status"] == "revoked"
-    listed = (await program.gives("key", "list", "leaver"))["rows"]
+    listed = (await program.gives("key", "list", leaver))["rows"]
     assert [(row["id"], row["status"]) for row in listed] == [
         (customer.key_id, "revoked"),
         (fresh["id"], "active"),
     ]
     assert fresh["key"] not in str(listed)
-    assert (await program.gives("account", "suspend", "leaver"))["status"] == "suspended"
-    assert (await program.gives("account", "show", "leaver"))["status"] == "suspended"
+    assert (await program.gives("account", "suspend", leaver))["status"] == "suspended"
+    assert (await program.gives("account", "show", leaver))["status"] == "suspended"
 
 
 async def test_commands_about_the_whole(stage: Stage, program: Program) -> None:
     """Migrations, the books, Envoy's configuration and the rules are judged beside the stack."""
     rules = str(stage.stack.settings.config_file.parent / stage.stack.config.ratelimit.directory)
-    checked = await program.gives("ledger", "check")
+    checked, migrated, rendered, validated, expired, linted, explained = await asyncio.gather(
+        program.gives("ledger", "check"),
+        program.gives("migrate"),
+        program.gives("envoy", "render"),
+        program.gives("envoy", "validate"),
+        program.gives("reservations", "--expired"),
+        program.gives("ratelimit", "lint", rules),
+        program.gives("ratelimit", "explain", rules, "tollkeeper", "shadowed=x"),
+    )
     assert (checked["ok"], len(checked["proofs"])) == (True, 8)
-    assert await program.gives("migrate") == {"applied": []}
-    assert "static_resources" in await program.gives("envoy", "render")
-    assert await program.gives("envoy", "validate") == {"ok": True, "complaints": []}
-    assert (await program.gives("reservations", "--expired")).keys() == {"rows", "next_cursor"}
-    assert [
-        f for f in await program.gives("ratelimit", "lint", rules) if f["severity"] == "error"
-    ] == []
-    explained = await program.gives("ratelimit", "explain", rules, "tollkeeper", "shadowed=x")
+    assert migrated == {"applied": []}
+    assert "static_resources" in rendered
+    assert validated == {"ok": True, "complaints": []}
+    assert expired.keys() == {"rows", "next_cursor"}
+    assert [found for found in linted if found["severity"] == "error"] == []
     assert explained["verdict"] == "ok"
 
 
@@ -127,7 +137,7 @@ async def test_replay_of_the_stacks_own_log_changes_nothing(
     stage: Stage, books: Books, program: Program
 ) -> None:
     """The log file holds what was settled already: all of it is known, nothing is charged twice."""
-    customer = await open_by_hand(stage, program, "replayed", "0.005")
+    customer = await stage.customer(5 * CREDIT)
     await ping(stage, customer)
     await books.expect(customer, 5 * CREDIT, PINGED)
     found: dict[str, Any] = await program.gives(
