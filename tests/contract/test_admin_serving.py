@@ -52,6 +52,26 @@ async def test_changed_price_is_refused_and_the_old_one_stays(
     assert await _fetch(database, "SELECT digest FROM price_versions") == before
 
 
+async def test_role_checks_the_ledger_by_itself(database: str, tmp_path: Path) -> None:
+    """Soon after the start there is a verdict over the whole, and the metrics show it."""
+    async with _serving(_settings(database, tmp_path)) as client:
+        await _until(lambda: _checked(database))
+        assert "tollkeeper_ledger_check_failures_total" in (await client.get("/metrics")).text
+    (verdict,) = await _fetch(database, "SELECT whole, verdict, checked_by FROM ledger_verdicts")
+    assert (verdict["whole"], verdict["verdict"]) == (True, "ledger check: ok")
+    assert verdict["checked_by"].startswith("admin on ")
+
+
+async def test_role_leaves_the_ledger_alone_when_told(database: str, tmp_path: Path) -> None:
+    """With an interval of 0 checks are left to people; what stands is shown all the same."""
+    settings = _settings(database, tmp_path).model_copy(update={"ledger_check_interval_s": 0})
+    async with _serving(settings) as client:
+        await _until(lambda: _plans(database, "pro"))
+        await _until(lambda: _says(client, 'tollkeeper_reservations{state="pending"} 0.0'))
+        await _until(lambda: _says(client, 'doctor_findings{part="postgres",verdict="ok"} 2.0'))
+    assert not await _checked(database)
+
+
 async def test_taken_address_is_told(database: str, tmp_path: Path) -> None:
     """A second API on the same address ends with the address that it could not have."""
     settings = _settings(database, tmp_path)
@@ -118,6 +138,10 @@ async def _ready(client: httpx.AsyncClient) -> bool:
 
 async def _says(client: httpx.AsyncClient, line: str) -> bool:
     return line in (await client.get("/metrics")).text
+
+
+async def _checked(database: str) -> bool:
+    return bool(await _fetch(database, "SELECT FROM ledger_verdicts"))
 
 
 async def _plans(database: str, name: str) -> bool:

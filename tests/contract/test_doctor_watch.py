@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from billing.stores.postgres_verdicts import Verdict, keep_verdict
 from devstack import free_port
 from tests.contract.api_clients import CONFIG
-from tests.contract.desks import ANNA, open_office
+from tests.contract.desks import ANNA, START, open_office
 from tollkeeper.config import load_config
+from tollkeeper.doctor import examine, examine_books
 from tollkeeper.doctor_watch import PARTS, DoctorWatch, patient_of
 from tollkeeper.operations.catalog import apply_catalog
 from tollkeeper.settings import Settings, load_settings
@@ -65,6 +68,24 @@ async def test_each_broken_part_shows(settings: Settings, empty_database: str) -
         envoy_admin_listen=nowhere,
     )
     assert await _bad(broken) == set(PARTS)
+
+
+async def test_broken_ledger_is_bad_until_a_check_finds_it_in_order(settings: Settings) -> None:
+    """What the newest check found is what the doctor says of the books, in its words."""
+    async with open_office(settings.require_postgres_dsn()) as office:
+        found = Verdict(True, 0, 9, (2, 7), (7,), (), "row 5 was changed", "anna", 1, START)
+        async with office.desk.access.writing("test") as connection:
+            await keep_verdict(connection, found)
+        said = await examine(patient_of(settings), (examine_books,))
+        assert [(f.verdict, f.seen) for f in said] == [("bad", "row 5 was changed")]
+        assert await _bad(settings) == {"books"}
+        well = replace(found, whole=False, broken=(), broken_now=(), text="ok")
+        async with office.desk.access.writing("test") as connection:
+            await keep_verdict(connection, well)
+        assert await _bad(settings) == {"books"}
+        async with office.desk.access.writing("test") as connection:
+            await keep_verdict(connection, replace(well, whole=True))
+    assert await _bad(settings) == set()
 
 
 async def test_absent_postgres_is_a_finding_and_no_fault(settings: Settings) -> None:
