@@ -49,8 +49,6 @@ class Spool:
         self._settings = settings
         self._now_us = now_us
         self._tell = tell
-        self._shelf = Shelf(directory, tell)
-        self._ackfile = AckFile(directory / "acknowledged")
         self._segments: dict[int, _Segment] = {}
         self._window: deque[Record] = deque()
         self._window_bytes = 0
@@ -58,9 +56,15 @@ class Spool:
         self._readable = asyncio.Event()
         self._room = asyncio.Event()
         self._refused = False
-        acked = self._recover()
-        self._write = Position(max([*self._segments, acked.segment]) + 1, 0)
-        self._fd = self._begin(self._write.segment)
+        self._shelf = Shelf(directory, tell)
+        try:
+            self._ackfile = AckFile(directory / "acknowledged")
+            acked = self._recover()
+            self._write = Position(max([*self._segments, acked.segment]) + 1, 0)
+            self._fd = self._begin(self._write.segment)
+        except BaseException:
+            self._shelf.close()  # whoever cannot read it must not own it
+            raise
         self._window_end = acked if self.records else self._write
         if self.records:
             self._readable.set()

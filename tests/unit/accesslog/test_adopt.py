@@ -116,13 +116,15 @@ async def test_one_that_ends_in_the_middle_leaves_the_rest(tmp_path: Path) -> No
 
 
 async def test_a_directory_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
-    """It is counted and left; the others are settled all the same."""
+    """It is counted and left to others, each time; the rest is settled all the same."""
     door = await left_behind(tmp_path, "settler-2", 3, Ledger())
     broken = tmp_path / "settler-1"
     broken.mkdir()
     (broken / "00000000000000000001.seg").mkdir()
-    assert await adopter(tmp_path, door).adopt() == 1
-    assert door.count("spools_adopted_total", fate="unreadable") == 1
+    one = adopter(tmp_path, door)
+    assert await one.adopt() == 1
+    assert await one.adopt() == 0
+    assert door.count("spools_adopted_total", fate="unreadable") == 2, "nobody owns it meanwhile"
     assert door.posted_nanos() == FUNDS_NANOS - 3 * CHAT_NANOS
     assert broken.exists()
 
