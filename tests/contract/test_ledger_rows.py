@@ -7,7 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from billing.errors import InvalidInput
-from billing.stores.postgres_ledger import PostgresLedger
+from billing.stores.postgres_chain import lock_chain
+from billing.stores.postgres_ledger import SQL, PostgresLedger
 from tests.contract.front_workers import ask, new_id, open_account, settlement
 
 NO_BATCH = 77
@@ -51,3 +52,26 @@ async def test_a_row_of_no_batch_is_refused(database: str, table: str) -> None:
             await pool.execute(f"{copied} FROM {table} LIMIT 1", NO_BATCH, new_id())
         batch_id = await pool.fetchval("SELECT max(id) FROM batches")
         await pool.execute(f"{copied} FROM {table} LIMIT 1", batch_id, new_id())
+
+
+async def test_rows_are_looked_up_by_their_keys_however_few_there_are(database: str) -> None:
+    """A plan that reads whole tables is kept by a session while they grow; none is made, not even
+    for tables that are empty and were never analyzed."""
+    ids = [new_id()]
+    asked: dict[str, tuple[object, ...]] = {
+        "end_journaled": (ids, ids, [True], [bytes(16)], 1),
+        "post_balances": (ids, ["credits"], [0], [0]),
+        "add_period": (ids, ["llm"], [0], [1], [0], [0]),
+        "ended_hashes": (ids, ids),
+    }
+    connection = await asyncpg.connect(database)
+    try:
+        async with connection.transaction():
+            await lock_chain(connection)
+            for name, values in asked.items():
+                plan = await connection.fetch("EXPLAIN " + SQL[name], *values)
+                text = "\n".join(row[0] for row in plan)
+                assert "Seq Scan" not in text, text
+                assert "_pkey" in text, text
+    finally:
+        await connection.close()

@@ -1,8 +1,13 @@
 -- Statements of postgres_ledger.py. All writes of a batch run in one transaction that holds the end of
 -- the chain, so that the ledger has one writer at a time.
 
+-- What follows the lock looks rows up by their keys, thousands at a time. The planner would rather read
+-- whole tables for that while they are small, and a session keeps its plans while they grow; so it is
+-- told not to, until the transaction ends.
 -- name: lock_chain
-SELECT batch_id, hash FROM ledger_chain WHERE id = 1 FOR UPDATE
+SELECT batch_id, hash, set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+    set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)
+FROM ledger_chain WHERE id = 1 FOR UPDATE
 
 -- name: append_batch
 WITH appended AS (
@@ -12,8 +17,7 @@ WITH appended AS (
 UPDATE ledger_chain SET batch_id = $1, hash = $6 WHERE id = 1
 
 -- name: end_journaled
--- Nearly every reservation is journaled before its entry comes; n is its place in the arrays.
-UPDATE reservations AS r SET
+UPDATE reservations AS r SET -- nearly all are journaled by now; n is the place in the arrays
     state = CASE WHEN r.state = 'expired' THEN 'late' WHEN i.billed THEN 'settled' ELSE 'released' END,
     content_hash = i.content_hash,
     ended_us = $5
