@@ -25,7 +25,6 @@ from extauthz.server import AuthorizationServer
 from ratelimit.service import RateLimitTls
 from ratelimit.service import serve as serve_rules
 from ratelimit.settings_values import RateLimitSettings
-from tollkeeper.admin.serving import serve_admin
 from tollkeeper.catalog_watch import CatalogWatch
 from tollkeeper.config import load_config
 from tollkeeper.hosted.serving import host_parts, serve_all, serve_workers
@@ -126,6 +125,8 @@ async def serve_accesslog(settings: Settings) -> None:
 
 async def serve_management(settings: Settings) -> None:
     """The management API and self-service, with health and metrics on the same address."""
+    from tollkeeper.admin.serving import serve_admin  # noqa: PLC0415 - the doors need no web API
+
     set_up_logs("admin")
     await serve_admin(settings, stop_on_signals(), new_registry(), settings.gateway_secret_text)
     log.info("stopped")

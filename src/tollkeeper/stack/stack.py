@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -120,7 +120,7 @@ class Stack:
             self._base, self.options, postgres_dsn=dsn, redis_url=redis_url, rates_url=rates_url
         )
         await self._prepare_database()
-        await asyncio.gather(*(self._run(part) for part in (*self._roles(), *self._upstream())))
+        await self._run_together([*self._roles(), *self._upstream()])
         await self._envoy()
         await self._until_it_answers()
         self.write_stack_file()
@@ -227,6 +227,19 @@ class Stack:
         await part.start()
         self.parts[part.name] = part
         self._exits.push_async_callback(part.stop)
+
+    async def _run_together(self, parts: Sequence[Part]) -> None:
+        """Start parts that do not need each other, and stop them so; the first fault is told."""
+
+        async def stop() -> None:
+            await asyncio.gather(*(part.stop() for part in parts))
+
+        self._exits.push_async_callback(stop)
+        started = await asyncio.gather(*(part.start() for part in parts), return_exceptions=True)
+        for found in started:
+            if isinstance(found, BaseException):
+                raise found
+        self.parts.update({part.name: part for part in parts})
 
     async def _until_it_answers(self) -> None:
         """The gateway answers, and not with 503: its clusters are healthy."""
