@@ -20,7 +20,7 @@ from tollkeeper.hosted.child import HostedWorker
 from tollkeeper.hosted.parts import find_host_parts
 from tollkeeper.hosted.roles import Hosted
 from tollkeeper.hosted.supervisor import supervise
-from tollkeeper.running import stop_on_signals
+from tollkeeper.running import stop_on_signals, take_longer_turns
 from tollkeeper.settings import Settings, load_settings, worker_environment
 
 SERVICE = "envoy.service.auth.v3.Authorization"
@@ -52,11 +52,10 @@ async def open_nothing(
 app = HostedApplication({"authz": open_nothing})
 
 
-async def serve_hosted(where: str) -> None:
+async def serve_hosted(where: str, app_name: str = "bench.noop:app") -> None:
     """In an Envoy, until a signal."""
     stop, settings = stop_on_signals(), load_settings()
     address, env = parse_address(where), worker_environment(settings)
-    app_name = "bench.noop:app"
     parts = find_host_parts()
     worker = HostedWorker(parts, "authz", 0, address=address, env=env, app=app_name)
     await supervise([worker], stop, 1.0)
@@ -80,4 +79,5 @@ async def serve_grpc(address: str) -> None:
 
 
 if __name__ == "__main__":
+    take_longer_turns()
     uvloop.run({"grpc": serve_grpc, "hosted": serve_hosted}[sys.argv[1]](sys.argv[2]))

@@ -23,6 +23,7 @@ from bench import (
     q_concurrency,
     q_keys,
     q_latency,
+    q_leases,
     q_meters,
     q_others,
     q_throughput,
@@ -37,7 +38,7 @@ from bench.stage import Stage, open_stage
 from bench.targets import targets_table
 from devstack import PartFailed
 
-NOT_WHEN_QUICK = frozenset({"keys", "workers", "settlement", "ratelimit"})
+NOT_WHEN_QUICK = frozenset({"keys", "workers", "leases", "settlement", "ratelimit"})
 """Questions that take longer than a quick run; `--only` asks them all the same."""
 
 QUESTION_S = 300
@@ -57,6 +58,7 @@ ON_STAGE: dict[str, Callable[[Stage, Pace], Awaitable[Answer]]] = {
 }
 BY_THEMSELVES: dict[str, Callable[[Path, Pace], Awaitable[Answer]]] = {
     "workers": q_workers.ask,
+    "leases": q_leases.ask,
     "settlement": q_others.settlement,
     "ratelimit": q_others.rate_limit,
 }
