@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import asyncpg
@@ -183,7 +184,12 @@ async def start_process(
     *,
     wait_s: float = SOCKET_WAIT_S,
 ) -> int:
-    """Run a server until the stage ends; returns its process id once it listens."""
+    """Run a server until the stage ends; returns its process id once it listens.
+
+    It takes the same turns on a core as the product's roles do (docs/decisions/031-scheduling.md).
+    """
+    if chrt := shutil.which("chrt"):
+        command = replace(command, argv=(chrt, "--batch", "0", *command.argv))
     process = Process(name, command, stage.home / f"{name}.log")
     exits.push_async_callback(process.stop)
     async with asyncio.timeout(wait_s):
