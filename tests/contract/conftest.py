@@ -9,7 +9,7 @@ import pytest
 from billing.stores.redis_client import CLUSTER_SCHEME, connect
 from devstack import free_port
 from tests.contract.hot_bench import DEADLINE_S, WORKERS, HotBench, memory_bench, redis_bench
-from tests.contract.ledger_bench import LedgerBench, MemoryLedgerBench
+from tests.contract.ledger_bench import PAID, A, B, LedgerBench, MemoryLedgerBench
 from tests.contract.postgres_bench import PostgresLedgerBench
 from tests.contract.principal_bench import (
     MemoryPrincipalBench,
@@ -55,6 +55,14 @@ async def ledger(ledger_place: str) -> AsyncIterator[LedgerBench]:
         return
     async with asyncpg.create_pool(ledger_place, min_size=1, max_size=8) as pool:
         yield PostgresLedgerBench(pool)
+
+
+@pytest.fixture
+async def paid_accounts(ledger: LedgerBench) -> None:
+    """Two accounts; A may overdraw a little and has paid in."""
+    await ledger.open_account(A, overdraft_nanos=50)
+    await ledger.open_account(B)
+    await ledger.topup(A, PAID, "first")
 
 
 @pytest.fixture(params=["memory", "postgres"])

@@ -10,6 +10,7 @@ from billing.money import NANOS_PER_USD
 from billing.plans import Period
 from billing.reservations import Budget, Hold, JournalRow, Publication, State, Truth, Used
 from billing.stores.memory import MemoryLedgerStore
+from billing.stores.memory_register import journal_row_of
 from billing.stores.protocol import LedgerStore, TruthStore
 from billing.subscriptions import Subscription
 
@@ -18,6 +19,8 @@ NOW_S = 1_760_000_000
 TODAY_S = NOW_S // 86_400 * 86_400
 NOW_US = NOW_S * 1_000_000
 EXPIRES_S = NOW_S + 600
+AFTER_US = (EXPIRES_S + 1) * 1_000_000
+"""When every reservation of the bench has expired."""
 CHARGING_ROUTE = "charges"
 """The route whose overdue reservations are charged their quote."""
 KEY = "0198c0de-0000-7000-8000-0000000000ff"
@@ -197,20 +200,7 @@ def released(number: int, **changes: object) -> Settlement:
 
 def journal_row(settled: Settlement) -> JournalRow:
     """The journal's row of the reservation that a settlement ends."""
-    return JournalRow(
-        reservation_id=settled.reservation_id,
-        account_id=settled.account_id,
-        key_id=settled.key_id,
-        profile=settled.profile,
-        route=settled.route,
-        price_version=settled.price_version,
-        held_nanos=settled.held_nanos,
-        quoted_nanos=settled.quoted_nanos,
-        record=settled.record,
-        basis="{}",
-        admitted_us=settled.admitted_us,
-        expires_s=settled.expires_s,
-    )
+    return journal_row_of(settled)._replace(basis="{}")
 
 
 async def snapshot(bench: LedgerBench, now_s: float = NOW_S) -> dict[str, object]:

@@ -9,10 +9,11 @@ from msgspec.structs import replace
 
 from billing.accounts import Account
 from billing.ledger import SettledBatch, Settlement
-from billing.reservations import Hold, JournalRow
+from billing.reservations import Hold
 from billing.stores.postgres_ledger import PostgresLedger
 from billing.stores.postgres_workers import PostgresWorkers
 from tests.contract.desks import START, Office
+from tests.contract.ledger_bench import journal_row
 
 CHARGING_ROUTE = "charges"
 KEY = "0198c0de-0000-7000-8000-0000000000ff"
@@ -84,7 +85,7 @@ class PaidWork:
 
     async def admit(self, *requests: Settlement) -> None:
         """Journal the requests as pending."""
-        await self._workers.record([_journal_row(request) for request in requests])
+        await self._workers.record([journal_row(request) for request in requests])
 
     async def settle(self, *requests: Settlement) -> SettledBatch:
         """End the requests, a second after the office's time."""
@@ -100,20 +101,3 @@ def id_at(unix_ms: int, number: int) -> str:
     """A UUIDv7 of a millisecond; ids of one millisecond are in the order of their numbers."""
     digits = f"{unix_ms:012x}7{number:03x}8" + "0" * 15
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
-def _journal_row(request: Settlement) -> JournalRow:
-    return JournalRow(
-        reservation_id=request.reservation_id,
-        account_id=request.account_id,
-        key_id=request.key_id,
-        profile=request.profile,
-        route=request.route,
-        price_version=request.price_version,
-        held_nanos=request.held_nanos,
-        quoted_nanos=request.quoted_nanos,
-        record=request.record,
-        basis="{}",
-        admitted_us=request.admitted_us,
-        expires_s=request.expires_s,
-    )

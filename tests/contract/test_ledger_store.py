@@ -9,7 +9,7 @@ from msgspec.structs import replace as replace_fields
 from billing.errors import InvalidInput
 from billing.ledger import Transfer, make_transfer
 from tests.contract.ledger_bench import (
-    EXPIRES_S,
+    AFTER_US,
     NOW_S,
     NOW_US,
     PAID,
@@ -27,15 +27,7 @@ from tests.contract.ledger_bench import (
 )
 from tests.contract.ledger_bench import Event as UsageEvent
 
-AFTER_US = (EXPIRES_S + 1) * 1_000_000
-
-
-@pytest.fixture(autouse=True)
-async def paid_accounts(ledger: LedgerBench) -> None:
-    """Two accounts; A has paid in."""
-    await ledger.open_account(A)
-    await ledger.open_account(B)
-    await ledger.topup(A, PAID, "first")
+pytestmark = pytest.mark.usefixtures("paid_accounts")
 
 
 # --- settled and released

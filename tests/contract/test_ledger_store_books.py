@@ -11,8 +11,8 @@ from billing.reservations import Publication
 from billing.stores.protocol import QuarantineRow
 from billing.subscriptions import Subscription
 from tests.contract.ledger_bench import (
+    AFTER_US,
     CHARGING_ROUTE,
-    EXPIRES_S,
     NOW_S,
     NOW_US,
     PAID,
@@ -30,15 +30,7 @@ from tests.contract.ledger_bench import (
 )
 
 HOUR_S, DAY_S = 3600, 86_400
-AFTER_US = (EXPIRES_S + 1) * 1_000_000
-
-
-@pytest.fixture(autouse=True)
-async def paid_accounts(ledger: LedgerBench) -> None:
-    """Two accounts; A may overdraw and has paid in."""
-    await ledger.open_account(A, overdraft_nanos=50)
-    await ledger.open_account(B)
-    await ledger.topup(A, PAID, "first")
+pytestmark = pytest.mark.usefixtures("paid_accounts")
 
 
 async def every_kind_of_write(ledger: LedgerBench) -> None:

@@ -10,12 +10,12 @@ from msgspec.structs import replace
 from billing.ledger import Settlement
 from billing.reservations import TRANSITIONS, Event, Publication, State
 from tests.contract.ledger_bench import (
+    AFTER_US,
     CHARGING_ROUTE,
     EXPIRES_S,
     NOW_US,
     PAID,
     A,
-    B,
     LedgerBench,
     journal_row,
     money_of,
@@ -28,15 +28,7 @@ from tests.contract.ledger_bench import (
 )
 from tests.contract.ledger_bench import Event as UsageEvent
 
-AFTER_US = (EXPIRES_S + 1) * 1_000_000
-
-
-@pytest.fixture(autouse=True)
-async def paid_accounts(ledger: LedgerBench) -> None:
-    """Two accounts; A has paid in."""
-    await ledger.open_account(A)
-    await ledger.open_account(B)
-    await ledger.topup(A, PAID, "first")
+pytestmark = pytest.mark.usefixtures("paid_accounts")
 
 
 async def bring(ledger: LedgerBench, one: Settlement, state: State) -> None:
@@ -81,7 +73,7 @@ async def test_what_is_overdue_expires(ledger: LedgerBench) -> None:
     batch = await ledger.store.expire(EXPIRES_S * 1_000_000, 10)
     assert (batch.released, batch.charged_nanos) == (1, 0)
     assert batch.publications == (
-        Publication(A, PAID, 0, before + 1, batch.publications[0].used, (reservation_id(1),)),
+        Publication(A, PAID, 50, before + 1, batch.publications[0].used, (reservation_id(1),)),
     )
     assert await ledger.states() == {reservation_id(1): "expired"}
     assert (await ledger.store.expire(AFTER_US, 10)).publications == ()

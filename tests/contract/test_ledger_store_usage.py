@@ -5,11 +5,10 @@ import pytest
 from billing.plans import Period
 from billing.subscriptions import Subscription
 from tests.contract.ledger_bench import (
+    AFTER_US,
     CHARGING_ROUTE,
-    EXPIRES_S,
     NOW_S,
     NOW_US,
-    PAID,
     TODAY_S,
     A,
     B,
@@ -21,15 +20,7 @@ from tests.contract.ledger_bench import (
 )
 
 HOUR_S, DAY_S = 3600, 86_400
-AFTER_US = (EXPIRES_S + 1) * 1_000_000
-
-
-@pytest.fixture(autouse=True)
-async def paid_accounts(ledger: LedgerBench) -> None:
-    """Two accounts; A may overdraw and has paid in."""
-    await ledger.open_account(A, overdraft_nanos=50)
-    await ledger.open_account(B)
-    await ledger.topup(A, PAID, "first")
+pytestmark = pytest.mark.usefixtures("paid_accounts")
 
 
 async def subscribe(

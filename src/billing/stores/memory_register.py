@@ -51,7 +51,7 @@ class Register:
 
     def end(self, row: SettledRow) -> None:
         """End a reservation as :meth:`ending` said."""
-        self.record(_journal_row(row.settlement))
+        self.record(journal_row_of(row.settlement))
         reservation = self.known[key_of(row.settlement)]
         reservation.state = row.state
         reservation.content_hash = row.settlement.content_hash()
@@ -96,7 +96,7 @@ def key_of(settlement: Settlement) -> Key:
     return (settlement.account_id, settlement.reservation_id)
 
 
-def _journal_row(settlement: Settlement) -> JournalRow:
+def journal_row_of(settlement: Settlement) -> JournalRow:
     """The reservation of a settlement that came before its journal entry."""
     return JournalRow(
         reservation_id=settlement.reservation_id,

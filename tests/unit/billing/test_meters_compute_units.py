@@ -16,7 +16,8 @@ from billing.errors import ConfigError
 from billing.meters.compute_units import ComputeUnitTariff
 from billing.meters.values import Ask, Cost, NoUsage, Quote, Usage
 from billing.money import MAX_NANOS
-from billing.refusals import Refusal
+from tests.unit.billing import metering
+from tests.unit.billing.metering import quoted, refused
 
 METHODS = {"eth_blockNumber": 1_000, "eth_call": 1_500, "eth_getLogs": 2_000, "trace_block": 5_000}
 TARIFF = ComputeUnitTariff(methods=METHODS, nanos_per_cu=1_000)
@@ -24,27 +25,11 @@ BATCH = {"eth_call": 2, "eth_getLogs": 1}
 HALF: Any = 0.5  # what YAML may hold and types would not let through
 
 
-def quoted(tariff: ComputeUnitTariff, ask: Ask) -> Quote:
-    """The quote of a request that can be priced."""
-    found = tariff.quote(ask)
-    assert isinstance(found, Quote), found
-    return found
-
-
-def refused(tariff: ComputeUnitTariff, ask: Ask) -> Refusal:
-    """The refusal of one that cannot."""
-    found = tariff.quote(ask)
-    assert isinstance(found, Refusal), found
-    return found
-
-
 def cost_of(tariff: ComputeUnitTariff, calls: dict[str, int], size_bytes: int) -> Cost:
     """The cost of calls with that many bytes in and out."""
     bytes_in = size_bytes // 3
     usage = Usage(request_bytes=bytes_in, response_bytes=size_bytes - bytes_in)
-    found = tariff.cost({"calls": calls}, usage)
-    assert isinstance(found, Cost), found
-    return found
+    return metering.cost_of(tariff, {"calls": calls}, usage)
 
 
 @pytest.mark.parametrize(

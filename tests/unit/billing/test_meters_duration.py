@@ -18,6 +18,7 @@ from billing.meters.duration import DEFAULT_RATES, DurationRates, DurationTariff
 from billing.meters.values import Ask, Cost, NoUsage, Quote, Usage
 from billing.money import MAX_NANOS
 from billing.refusals import Refusal
+from tests.unit.billing import metering
 
 TARIFF = DurationTariff()
 RUN = Usage(cpu_ms=1_500, memory_mib=512, duration_ms=3_000)
@@ -27,16 +28,12 @@ HALF: Any = 0.5  # what YAML may hold and types would not let through
 
 def quoted(tariff: DurationTariff, **requested: object) -> Quote:
     """The quote of a run that can be priced."""
-    found = tariff.quote(Ask(requested=requested))
-    assert isinstance(found, Quote), found
-    return found
+    return metering.quoted(tariff, Ask(requested=requested))
 
 
 def cost_of(tariff: DurationTariff, usage: Usage) -> Cost:
     """The cost of a run that can be priced."""
-    found = tariff.cost({}, usage)
-    assert isinstance(found, Cost), found
-    return found
+    return metering.cost_of(tariff, {}, usage)
 
 
 def test_the_contracts_prices_are_the_default() -> None:

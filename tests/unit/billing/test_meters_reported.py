@@ -15,6 +15,7 @@ from billing.errors import ConfigError
 from billing.meters.reported import ReportedTariff
 from billing.meters.values import Ask, Cost, NoUsage, Quote, Usage
 from billing.money import MAX_NANOS, NANOS_PER_USD
+from tests.unit.billing import metering
 
 TARIFF = ReportedTariff(
     min_nanos=1_000, typical_nanos=500_000, max_nanos=50_000_000, markup_ppm=2_000_000
@@ -25,9 +26,7 @@ USAGE = Usage()
 
 def cost_of(tariff: ReportedTariff, reported: str, usage: Usage = USAGE) -> Cost:
     """The cost of an answer with that header."""
-    found = tariff.cost({}, replace_fields(usage, reported_cost=reported))
-    assert isinstance(found, Cost), found
-    return found
+    return metering.cost_of(tariff, {}, replace_fields(usage, reported_cost=reported))
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from msgspec.structs import replace as replace_fields
 
 from billing.errors import ConfigError
 from billing.meters.tokens import ModelPrice, TokenRates, TokenTariff
-from billing.meters.values import Ask, Cost, NoUsage, Quote, Usage
+from billing.meters.values import Ask, NoUsage, Usage
 from billing.money import MAX_NANOS
-from billing.refusals import Refusal
+from tests.unit.billing.metering import cost_of, quoted, refused
 
 PROVIDER = TokenRates(
     input_nanos_per_mtok=150_000_000,
@@ -28,27 +28,6 @@ ASK = Ask(body_bytes=4_000, model="mini", max_output_tokens=1_000)
 BASIS = {"model": "mini", "input": 1_000, "max_output": 1_000, "n": 1}
 USAGE = Usage(input_tokens=1_000, cached_tokens=200, output_tokens=300)
 HALF: Any = 0.5  # what YAML may hold and types would not let through
-
-
-def quoted(tariff: TokenTariff, ask: Ask) -> Quote:
-    """The quote of a request that can be priced."""
-    found = tariff.quote(ask)
-    assert isinstance(found, Quote), found
-    return found
-
-
-def refused(tariff: TokenTariff, ask: Ask) -> Refusal:
-    """The refusal of one that cannot."""
-    found = tariff.quote(ask)
-    assert isinstance(found, Refusal), found
-    return found
-
-
-def cost_of(tariff: TokenTariff, basis: dict[str, object], usage: Usage) -> Cost:
-    """The cost of a usage that can be priced."""
-    found = tariff.cost(basis, usage)
-    assert isinstance(found, Cost), found
-    return found
 
 
 def tariff_of(model: ModelPrice, markup_ppm: int = 1_000_000) -> TokenTariff:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from billing.meters.tokens import ModelPrice, TokenRates, TokenTariff
 from billing.meters.values import Ask, Usage
-from tests.unit.billing.test_meters_tokens import cost_of, quoted, tariff_of
+from tests.unit.billing.metering import cost_of, quoted
+from tests.unit.billing.test_meters_tokens import tariff_of
 
 PRICES = st.integers(0, 10**12)
 RATES = st.builds(
