@@ -18,7 +18,7 @@ import httpx
 
 from billing.stores.postgres_truth import PostgresTruth
 from tests.chaos.arena import CREDIT, Arena
-from tests.chaos.quiet import Replaying, quieten, replay
+from tests.chaos.quiet import PATIENCE_S, Replaying, quieten, replay
 from tests.chaos.traffic import KINDS, Payer, Witness
 from tollkeeper.ledger_check import CheckAsk, check_ledger
 from tollkeeper.ledger_hot_check import Hot
@@ -196,7 +196,7 @@ async def ledger_differences(arena: Arena) -> Sequence[str]:
     settings = arena.stack.settings
     async with (
         open_desk(arena.dsn) as desk,
-        open_servers(settings, "00000000-0000-0000-0000-0000000000c6") as servers,
+        open_servers(settings, "00000000-0000-0000-0000-0000000000c6", PATIENCE_S) as servers,
     ):
         hot = Hot(servers.hot, PostgresTruth(servers.pool), time.time)
         report = await check_ledger(desk, CheckAsk(whole=True, hot=hot), lambda *_: None)
