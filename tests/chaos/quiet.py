@@ -30,6 +30,9 @@ LIVES_ON_S = 20.0
 """By then every reservation has ended that was made by a right clock."""
 LOG_WRITTEN_S = 0.5
 """Envoy writes its log file every 0.2 s."""
+LOOKER = "00000000-0000-0000-0000-0000000000c4"
+SWEEPER = "00000000-0000-0000-0000-0000000000c5"
+REPLAYER = "00000000-0000-0000-0000-0000000000c7"
 Replaying = Callable[[Arena], Awaitable[dict[str, Any]]]
 
 
@@ -55,9 +58,7 @@ async def replay_here(arena: Arena) -> dict[str, Any]:
     settings = arena.stack.settings
     catalog = compile_catalog(load_config(settings.config_file, settings), {})
     offered = Offered(catalog, time.monotonic)
-    async with open_servers(
-        settings, "00000000-0000-0000-0000-0000000000c7", PATIENCE_S
-    ) as servers:
+    async with open_servers(settings, REPLAYER, PATIENCE_S) as servers:
         desk = open_office(settings, servers, offered, CollectorRegistry(), print)
         report = await replay_files(
             [settings.envoy_access_log_file],
@@ -96,7 +97,7 @@ async def quieten(arena: Arena, replaying: Replaying) -> dict[str, Any]:
 async def _left(arena: Arena) -> str:
     """What is not over yet: pending reservations, untold promises, holds that live in Redis."""
     settings = arena.stack.settings
-    async with open_servers(settings, "00000000-0000-0000-0000-0000000000c4", PATIENCE_S) as at:
+    async with open_servers(settings, LOOKER, PATIENCE_S) as at:
         pending = await at.pool.fetchval("SELECT count(*) FROM reservations WHERE state='pending'")
         untold = await at.pool.fetchval("SELECT count(*) FROM unpublished")
         copies = await at.hot.read(list(arena.payers))
@@ -107,7 +108,7 @@ async def _left(arena: Arena) -> str:
 async def _sweep(arena: Arena, ahead_s: float) -> None:
     """The sink's own sweep, which otherwise comes every five minutes."""
     settings = arena.stack.settings
-    async with open_servers(settings, "00000000-0000-0000-0000-0000000000c5", PATIENCE_S) as at:
+    async with open_servers(settings, SWEEPER, PATIENCE_S) as at:
         sweep = Sweep(
             at.hot,
             PostgresStrays(at.pool),
