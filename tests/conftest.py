@@ -1,20 +1,19 @@
 """Real servers for the tests that want them, each started once, when a test first asks for it; and
 how many examples a property is tried on."""
 
-import itertools
 from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 import pytest_asyncio
 from hypothesis import settings
 
 from devstack import Postgres, Redis, RedisCluster
 from devstack.resp import ask
+from tests.databases import EMPTY, fresh_database, make_template
 
-TEMPLATE = "tollkeeper_template"
-_numbers = itertools.count()
-
+QUICK = {"fsync": "off", "full_page_writes": "off", "wal_level": "minimal", "max_wal_senders": "0"}
+"""Hundreds of databases are made and dropped; what a crash of the machine would do is not tested
+here."""
 settings.register_profile("short", max_examples=10, derandomize=True, deadline=None)
 settings.register_profile("thorough", max_examples=100, derandomize=True, deadline=None)
 # `make test` of everything asks for the thorough one: --hypothesis-profile=thorough
@@ -24,37 +23,29 @@ settings.load_profile("short")
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Postgres]:
     """A running Postgres without any database of ours."""
-    async with Postgres(tmp_path_factory.mktemp("postgres"), max_connections=200) as server:
+    folder = tmp_path_factory.mktemp("postgres")
+    async with Postgres(folder, max_connections=200, settings=QUICK) as server:
         yield server
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def template_database(postgres_server: Postgres) -> str:
     """The name of a database to which every migration was applied; nothing may stay connected."""
-    # Imported here, so that tests without a database do not need the program.
-    from tollkeeper.migrate import migrate
-
-    await _admin(postgres_server, f'CREATE DATABASE "{TEMPLATE}"')
-    await migrate(postgres_server.dsn(TEMPLATE))
-    return TEMPLATE
+    return await make_template(postgres_server)
 
 
 @pytest_asyncio.fixture
 async def database(postgres_server: Postgres, template_database: str) -> AsyncIterator[str]:
     """The DSN of a migrated, empty database of the test's own."""
-    name = f"test_{next(_numbers)}"
-    await _admin(postgres_server, f'CREATE DATABASE "{name}" TEMPLATE "{template_database}"')
-    yield postgres_server.dsn(name)
-    await _admin(postgres_server, f'DROP DATABASE "{name}" WITH (FORCE)')
+    async with fresh_database(postgres_server, template_database) as dsn:
+        yield dsn
 
 
 @pytest_asyncio.fixture
 async def empty_database(postgres_server: Postgres) -> AsyncIterator[str]:
     """The DSN of a database without any table: for tests of the migrations themselves."""
-    name = f"test_{next(_numbers)}"
-    await _admin(postgres_server, f'CREATE DATABASE "{name}"')
-    yield postgres_server.dsn(name)
-    await _admin(postgres_server, f'DROP DATABASE "{name}" WITH (FORCE)')
+    async with fresh_database(postgres_server, EMPTY) as dsn:
+        yield dsn
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -84,11 +75,3 @@ async def redis_cluster_url(redis_cluster: RedisCluster) -> str:
     for node in redis_cluster.nodes:
         await ask(node.port, "FLUSHALL")
     return redis_cluster.url
-
-
-async def _admin(server: Postgres, statement: str) -> None:
-    connection = await asyncpg.connect(server.dsn())
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()

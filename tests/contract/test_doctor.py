@@ -12,11 +12,12 @@ import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
-from devstack import Envoy, Redis, free_port
+from devstack import Envoy, Postgres, Redis, free_port
 from devstack.resp import ask
 from tests.certificates import DNS_NAME, Authority
 from tests.contract.desks import ANNA, Office, open_office
 from tests.contract.paid_work import PaidWork
+from tests.databases import EMPTY, MIGRATED, fresh_database, make_template
 from tollkeeper import doctor, doctor_envoy
 from tollkeeper.addresses import Address
 from tollkeeper.config import load_config
@@ -46,6 +47,21 @@ async def envoy_settings(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
     assert settings.envoy_admin_listen is not None
     async with Envoy(folder, bootstrap, settings.envoy_admin_listen.port):
         yield settings
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def lasting(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Postgres]:
+    """A Postgres that loses nothing in a crash of the machine, unlike that of other tests."""
+    async with Postgres(tmp_path_factory.mktemp("lasting")) as server:
+        await make_template(server)
+        yield server
+
+
+@pytest.fixture
+async def database(lasting: Postgres) -> AsyncIterator[str]:
+    """A migrated database of the test's own."""
+    async with fresh_database(lasting, MIGRATED) as dsn:
+        yield dsn
 
 
 @pytest.fixture
@@ -101,11 +117,22 @@ async def test_absent_postgres(patient: Patient) -> None:
     assert "TOLLKEEPER_POSTGRES_DSN" in found.remedy
 
 
-async def test_unmigrated_postgres(patient: Patient, empty_database: str) -> None:
+async def test_unmigrated_postgres(patient: Patient, lasting: Postgres) -> None:
     """Missing migrations are counted, and the command that applies them is named."""
-    found = await _bad(_with(patient, postgres_dsn=empty_database), doctor.examine_postgres)
+    async with fresh_database(lasting, EMPTY) as dsn:
+        found = await _bad(_with(patient, postgres_dsn=dsn), doctor.examine_postgres)
     assert "first 0001_accounts.sql" in found.seen
     assert found.remedy == "run `tollkeeper migrate`"
+
+
+async def test_postgres_that_forgets(
+    patient: Patient, postgres_server: Postgres, template_database: str
+) -> None:
+    """Without fsync a crash of the machine would lose money, and the setting is named."""
+    careless = _with(patient, postgres_dsn=postgres_server.dsn(template_database))
+    found = await _bad(careless, doctor.examine_postgres)
+    assert "fsync is off" in found.seen
+    assert "fsync = on" in found.remedy
 
 
 async def test_absent_redis(patient: Patient) -> None:
