@@ -72,18 +72,24 @@ class MemoryWorkers:
         self._office.flushed[self._worker_id] = int(at)
 
     async def barrier(self, timeout_s: float) -> None:
-        """Tell the others, and wait until each has flushed; ``TimeoutError`` when one does not."""
+        """Tell the others, and wait until each has flushed.
+
+        ``StoreUnavailable`` when one does not in time.
+        """
         office = self._office
         office.reach()
         office.barriers += 1
         number = office.barriers
         others = [worker for worker in office.flushed if worker != self._worker_id]
-        async with asyncio.timeout(timeout_s):
-            for other in others:
-                if other in office.listeners:
-                    await office.listeners[other](Change("barrier", detail=str(number)))
-            while any(office.flushed.get(other, number) < number for other in others):
-                await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(timeout_s):
+                for other in others:
+                    if other in office.listeners:
+                        await office.listeners[other](Change("barrier", detail=str(number)))
+                while any(office.flushed.get(other, number) < number for other in others):
+                    await asyncio.sleep(0)
+        except TimeoutError as error:
+            raise StoreUnavailable("barrier: a worker did not flush in time") from error
 
     async def epoch(self) -> Epoch:
         """The epoch in force."""

@@ -148,7 +148,10 @@ class WorkerStore(Protocol):
         """All that this worker admitted before the barrier of that time is journaled."""
 
     async def barrier(self, timeout_s: float) -> None:
-        """Wait until every other live worker has flushed what it admitted before now."""
+        """Wait until every other live worker has flushed what it admitted before now.
+
+        Raises ``StoreUnavailable`` when one does not within ``timeout_s``.
+        """
 
     async def epoch(self) -> Epoch:
         """The epoch in force."""
