@@ -59,10 +59,12 @@ def into(told: asyncio.Future[str]) -> Heard:
 async def test_who_is_alone_waits_for_nobody(seats: Seats) -> None:
     """A barrier is over at once, the first time and again after another registration."""
     (alone,) = await seated(seats, 1)
+    began_s = asyncio.get_running_loop().time()
     await alone.barrier(LONG_S)
     await alone.register()
     await alone.heartbeat()
     await alone.barrier(LONG_S)
+    assert asyncio.get_running_loop().time() - began_s < LONG_S / 2
 
 
 async def test_a_barrier_lasts_until_the_others_have_flushed(seats: Seats) -> None:
