@@ -1,4 +1,4 @@
-"""Asking our own pages for health and metrics, over TLS where they have it."""
+"""Calling what is ours, pages and the gateway, over TLS where they have it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ import httpx
 
 from tollkeeper.tls_files import ClientTls
 
+CONNECTIONS = 100
+"""Of one client at once, unless it says otherwise."""
+
 
 def page_client(
-    timeout_s: float, tls: ClientTls | None, trust: ssl.SSLContext
+    timeout_s: float,
+    tls: ClientTls | None,
+    trust: ssl.SSLContext,
+    base_url: str = "",
+    connections_max: int | None = CONNECTIONS,
 ) -> httpx.AsyncClient:
-    """A client of pages; ``trust`` comes from :func:`trust_of` of the same ``tls``.
+    """A client of pages, or of the gateway; ``trust`` is :func:`trust_of` of the same ``tls``.
 
     A certificate has to be for ``tls.server_name``, where there is one, whatever the address is.
     """
@@ -23,7 +30,22 @@ def page_client(
             request.extensions = {**request.extensions, "sni_hostname": name}
 
     hooks = {"request": [call_by_name]}
-    return httpx.AsyncClient(timeout=timeout_s, verify=trust, event_hooks=hooks)
+    limits = httpx.Limits(max_connections=connections_max)
+    transport = _Transport(verify=trust, limits=limits)
+    return httpx.AsyncClient(
+        base_url=base_url, timeout=timeout_s, transport=transport, event_hooks=hooks
+    )
+
+
+class _Transport(httpx.AsyncHTTPTransport):
+    """Tells every refusal as httpx's own error: with TLS 1.3 a server that wants a certificate says
+    so after the handshake, which httpx does not translate."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await super().handle_async_request(request)
+        except ssl.SSLError as error:
+            raise httpx.ConnectError(str(error), request=request) from error
 
 
 def trust_of(tls: ClientTls | None) -> ssl.SSLContext:

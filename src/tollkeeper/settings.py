@@ -28,7 +28,7 @@ from tollkeeper.setting_types import (
     OtlpEndpoint,
     PostgresDsn,
 )
-from tollkeeper.tls_files import TlsSettings
+from tollkeeper.tls_settings import TlsSettings
 from tollkeeper.watch_settings import WatchSettings
 
 ENV_PREFIX = "TOLLKEEPER_"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from billing.errors import ConfigError
 
@@ -151,44 +151,3 @@ def _load_authority(context: ssl.SSLContext, path: Path) -> None:
         context.load_verify_locations(path)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} holds no certificate of an authority: {error}") from error
-
-
-class TlsSettings(BaseModel):
-    """The part of the settings that is TLS; a listener is in clear where nothing is set."""
-
-    authz_tls: ListenerTls | None = Field(
-        None,
-        description='TLS of authorization: {"certificate": PATH, "key": PATH, '
-        '"client_ca": PATH}; with client_ca only clients with a certificate get in.',
-    )
-    ratelimit_tls: ListenerTls | None = Field(None, description="The same for the rate limits.")
-    accesslog_tls: ListenerTls | None = Field(None, description="The same for the sink.")
-    admin_tls: ListenerTls | None = Field(None, description="The same for the management API.")
-    metrics_tls: ListenerTls | None = Field(
-        None, description="The same for metrics and health of authorization, rate limits and sink."
-    )
-    envoy_tls: ClientTls | None = Field(
-        None,
-        description='How a rendered Envoy reaches listeners with TLS: {"ca": PATH, "certificate": '
-        'PATH, "key": PATH, "server_name": NAME}, as Envoy sees the files.',
-    )
-
-    probe_tls: ClientTls | None = Field(
-        None,
-        description="The same for whoever asks for health here: `doctor` and a stack; envoy_tls "
-        "where it is not set.",
-    )
-
-    def gateway_tls(self, role: Literal["authz", "ratelimit"]) -> ListenerTls | None:
-        """TLS of the port at which the gateway calls a role that can be hosted."""
-        return self.authz_tls if role == "authz" else self.ratelimit_tls
-
-    @property
-    def pages_tls(self) -> ClientTls | None:
-        """How pages with TLS are asked; ``None``: as the system's authorities say."""
-        return self.probe_tls or self.envoy_tls
-
-    def page_url(self, listener: Literal["admin", "metrics"], address: object) -> str:
-        """Where a page of the management API or of a role is, without its path."""
-        scheme = "http" if getattr(self, f"{listener}_tls") is None else "https"
-        return f"{scheme}://{address}"

@@ -13,6 +13,7 @@ from tollkeeper.running import stop_on_signals
 from tollkeeper.settings import Settings
 from tollkeeper.stack import Stack, StackOptions
 from tollkeeper.stack.customers import Customer, keep_customer
+from tollkeeper.stack.gateway import curl
 
 CUSTOMER = "first-steps"
 BALANCE_NANOS = 5 * 10**9
@@ -68,7 +69,7 @@ async def _welcome(stack: Stack, customer: Customer) -> Table:
 def _curl(stack: Stack, customer: Customer) -> str:
     body = '{"model":"gpt-4o-mini","max_tokens":50,"messages":[{"role":"user","content":"hello"}]}'
     return (
-        f"curl -i {stack.gateway_url}/v1/chat/completions "
+        f"{curl(stack.settings, '/v1/chat/completions')} "
         f"-H 'Authorization: Bearer {customer.key}' "
         f"-H 'Content-Type: application/json' -d '{body}'"
     )

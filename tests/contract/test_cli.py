@@ -242,6 +242,23 @@ def test_rendered_bootstrap_goes_to_a_file(terminal: Terminal, tmp_path: Path) -
     assert "cannot write" in terminal.fails("envoy", "render", "-o", str(tmp_path))
 
 
+def test_what_names_certificates_is_written_beside_the_bootstrap(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Envoy looks for it, or where that folder is here; standard output stays a bootstrap."""
+    files = {"certificate": "/tls/gateway.pem", "key": "/tls/gateway.key", "client_ca": "/ca.pem"}
+    monkeypatch.setenv("TOLLKEEPER_GATEWAY_TLS", json.dumps(files))
+    monkeypatch.setenv("TOLLKEEPER_GATEWAY_TLS_DIR", "/proc/tollkeeper")
+    assert "cannot write into /proc/tollkeeper" in terminal.fails("envoy", "render")
+    here = tmp_path / "here"
+    text = terminal.tells("envoy", "render", "--tls-dir", str(here))
+    assert "path: /proc/tollkeeper/tls_certificate.json" in text
+    (named,) = json.loads((here / "tls_certificate.json").read_text())["resources"]
+    assert named["tls_certificate"]["private_key"] == {"filename": "/tls/gateway.key"}
+    (trusted,) = json.loads((here / "validation_context.json").read_text())["resources"]
+    assert trusted["validation_context"]["trusted_ca"] == {"filename": "/ca.pem"}
+
+
 def test_configuration_is_validated_by_a_real_envoy(terminal: Terminal) -> None:
     """`envoy validate` says ok for the example."""
     assert "Envoy accepts" in terminal.tells("envoy", "validate")

@@ -1,5 +1,6 @@
 """A real Envoy judges what is rendered."""
 
+import asyncio
 import copy
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,17 @@ from typing import Any
 import certifi
 import pytest
 
+from billing.errors import ConfigError
 from devstack import validate
+from tests.certificates import Authority
 from tollkeeper.config import load_config
-from tollkeeper.envoy_render import render_bootstrap, render_filters, to_yaml, validate_bootstrap
+from tollkeeper.envoy_render import (
+    render_bootstrap,
+    render_filters,
+    to_yaml,
+    validate_bootstrap,
+    validate_configuration,
+)
 from tollkeeper.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +79,36 @@ async def test_envoy_accepts_whatever_a_file_can_ask_for(tmp_path: Path) -> None
     )
     config = load_config(Path(everything(tmp_path)), settings)
     assert await validate_bootstrap(render_bootstrap(config, settings)) == []
+
+
+@pytest.mark.parametrize("with_authority", [True, False])
+async def test_envoy_accepts_a_listener_with_tls(tmp_path: Path, *, with_authority: bool) -> None:
+    """With an authority for clients, and without."""
+    settings = load_settings(gateway_tls=gateway_tls(tmp_path, with_authority=with_authority))
+    assert await validate_configuration(load_config(EXAMPLE, settings), settings) == []
+
+
+@pytest.mark.parametrize("broken", ["certificate", "key", "client_ca"])
+async def test_certificates_that_cannot_be_shown_are_told(tmp_path: Path, broken: str) -> None:
+    """A file that is not there, or is none, is named before Envoy listens with nothing to show."""
+    tls = gateway_tls(tmp_path, with_authority=True)
+    settings = load_settings(gateway_tls=tls)
+    config = load_config(EXAMPLE, settings)
+    path = Path(tls[broken])
+    await asyncio.to_thread(path.write_text, "nothing\n")
+    with pytest.raises(ConfigError, match=path.name):
+        await validate_configuration(config, settings)
+    await asyncio.to_thread(path.unlink)
+    with pytest.raises(ConfigError, match=f"{path.name} cannot be read"):
+        await validate_configuration(config, settings)
+
+
+def gateway_tls(folder: Path, *, with_authority: bool) -> dict[str, str]:
+    """Files of the listener of clients, as its setting names them."""
+    authority = Authority(folder)
+    pair = authority.issue("gateway")
+    clients = {"client_ca": str(authority.ca)} if with_authority else {}
+    return {"certificate": str(pair.certificate), "key": str(pair.key), **clients}
 
 
 async def test_envoy_accepts_the_filters_in_another_bootstrap(tmp_path: Path) -> None:

@@ -107,13 +107,9 @@ class Stage:
 
     def client(self, customer: Customer | None = None) -> httpx.AsyncClient:
         """An HTTP client at the gateway, with the customer's key in its headers."""
-        headers = {} if customer is None else customer.headers
-        return httpx.AsyncClient(
-            base_url=self.stack.gateway_url,
-            headers=headers,
-            timeout=ANSWER_TIMEOUT_S,
-            limits=httpx.Limits(max_connections=None),
-        )
+        client = self.stack.client(ANSWER_TIMEOUT_S, None)
+        client.headers.update({} if customer is None else customer.headers)
+        return client
 
     async def authz_counts(self, name: str, **labels: str) -> list[int]:
         """A counter of the front door, one number for each worker."""

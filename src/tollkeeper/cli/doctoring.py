@@ -101,4 +101,4 @@ def _as_stack(settings: Settings, stack: Mapping[str, Any]) -> Settings:
 
 
 def _host_port(url: str) -> str:
-    return url.removeprefix("http://")
+    return url.partition("://")[2]

@@ -28,12 +28,18 @@ def render(
     filters: Annotated[
         bool, typer.Option("--filters", help="Only what an Envoy that is there already needs.")
     ] = False,
+    tls_dir: Annotated[
+        Path | None,
+        typer.Option(help="TOLLKEEPER_GATEWAY_TLS_DIR, where it has another name here."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write Envoy's bootstrap from tollkeeper.yaml."""
     from tollkeeper.envoy_render import bootstrap_text, render_bootstrap, render_filters, to_yaml
 
     settings, config = _configured()
+    if not filters:
+        _write_secrets(settings, tls_dir)
     if as_json:
         show_json((render_filters if filters else render_bootstrap)(config, settings))
         return
@@ -53,11 +59,11 @@ def render(
 def validate(as_json: AsJson = False) -> None:
     """Check tollkeeper.yaml, and let a real Envoy check what is rendered from it."""
     from devstack import PartFailed, PartMissing
-    from tollkeeper.envoy_render import render_bootstrap, validate_bootstrap
+    from tollkeeper.envoy_render import validate_configuration
 
     settings, config = _configured()
     try:
-        complaints = asyncio.run(validate_bootstrap(render_bootstrap(config, settings)))
+        complaints = asyncio.run(validate_configuration(config, settings))
     except (PartFailed, PartMissing) as error:
         raise ConfigError(str(error)) from error
     if as_json:
@@ -66,6 +72,14 @@ def validate(as_json: AsJson = False) -> None:
         raise ConfigError(f"Envoy refuses it: {'; '.join(complaints)}")
     if not as_json:
         typer.echo(f"{settings.config_file}: ok; Envoy accepts what is rendered from it")
+
+
+def _write_secrets(settings: Settings, folder: Path | None) -> None:
+    from tollkeeper.envoy_render import write_gateway_secrets
+
+    written = write_gateway_secrets(settings, folder)
+    if written is not None:
+        typer.echo(f"wrote what names the gateway's certificates into {written}", err=True)
 
 
 def _configured() -> tuple[Settings, Config]:

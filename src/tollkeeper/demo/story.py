@@ -48,7 +48,7 @@ async def _demo(settings: Settings, console: Console) -> None:
         dsn = stack.settings.require_postgres_dsn()
         payer = await open_customer(dsn, "acme", BALANCE_NANOS)
         trial = await open_customer(dsn, "trial", BALANCE_NANOS, plan="free")
-        async with httpx.AsyncClient(base_url=stack.gateway_url, timeout=30.0) as client:
+        async with stack.client(30.0) as client:
             await _pay(console, client, payer)
             await _be_refused(console, client, payer, trial)
             await _spend_the_rest(console, client, payer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tollkeeper.config.schema import Config
 from tollkeeper.envoy_render.authorization import authorization_filters
 from tollkeeper.envoy_render.clusters import service_clusters, upstream_clusters
+from tollkeeper.envoy_render.downstream_tls import gateway_encryption
 from tollkeeper.envoy_render.lifting import lifting_filter_after, lifting_filters_before
 from tollkeeper.envoy_render.limits import limit_filters, limits_of
 from tollkeeper.envoy_render.local_replies import local_reply_config
@@ -113,7 +114,7 @@ def _listener(config: Config, settings: Settings) -> Rendered:
         "name": "gateway",
         "address": address(config.gateway.listen),
         "per_connection_buffer_limit_bytes": CONNECTION_BUFFER_BYTES,
-        "filter_chains": [{"filters": [manager]}],
+        "filter_chains": [{"filters": [manager], **gateway_encryption(settings)}],
     }
 
 

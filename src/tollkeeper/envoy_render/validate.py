@@ -7,10 +7,28 @@ import tempfile
 from pathlib import Path
 
 from devstack import InvalidBootstrap, validate
+from tollkeeper.config.schema import Config
+from tollkeeper.envoy_render.bootstrap import render_bootstrap
+from tollkeeper.envoy_render.downstream_tls import write_gateway_secrets
 from tollkeeper.envoy_render.text import to_yaml
 from tollkeeper.envoy_render.vocabulary import Rendered
+from tollkeeper.settings import Settings
 
 _FAULTS = ("critical", "error")
+
+
+async def validate_configuration(config: Config, settings: Settings) -> list[str]:
+    """Envoy's complaints of what a configuration renders to, as :func:`validate_bootstrap`.
+
+    Raises :class:`~billing.errors.ConfigError` for certificates of clients' listener that cannot be
+    used, which Envoy does not look at before it serves.
+    """
+    if settings.gateway_tls is not None:
+        await asyncio.to_thread(settings.gateway_tls.check)
+    with tempfile.TemporaryDirectory(prefix="tollkeeper-tls-") as folder:
+        trial = settings.model_copy(update={"gateway_tls_dir": Path(folder)})
+        await asyncio.to_thread(write_gateway_secrets, trial)
+        return await validate_bootstrap(render_bootstrap(config, trial))
 
 
 async def validate_bootstrap(bootstrap: Rendered) -> list[str]:

@@ -9,7 +9,6 @@ no keys.
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -17,15 +16,14 @@ from typing import Final
 import structlog
 
 from billing.errors import ConfigError
-from tollkeeper.envoy_render.vocabulary import Rendered, extension, typed
+from tollkeeper.envoy_render.downstream_tls import tls_socket, write_secrets
+from tollkeeper.envoy_render.vocabulary import Rendered
 from tollkeeper.tls_files import ListenerTls, Stamp
 
 log = structlog.get_logger("tls")
 
 LOOK_S: Final = 1.0
 """How often the files are looked at."""
-_CONTEXT = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
-_SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a message's name
 _MARK = "changed"
 
 
@@ -40,19 +38,9 @@ class Certificates:
     def transport_socket(self) -> Rendered:
         """The listener's; raises :class:`ConfigError` when it could show nothing."""
         self._shown = self._tls.check()
-        chain, key = _file(self._tls.certificate), _file(self._tls.key)
-        pair = {"certificate_chain": chain, "private_key": key}
-        common: Rendered = {
-            "alpn_protocols": ["h2"],
-            "tls_certificate_sds_secret_configs": [self._write("tls_certificate", pair)],
-        }
-        fields: Rendered = {"common_tls_context": common}
-        if self._tls.client_ca is not None:
-            trusted = {"trusted_ca": _file(self._tls.client_ca)}
-            authority = self._write("validation_context", trusted)
-            common["validation_context_sds_secret_config"] = authority
-            fields["require_client_certificate"] = True
-        return extension("envoy.transport_sockets.tls", _CONTEXT, fields)
+        folder = Path(self._folder.name)
+        write_secrets(self._tls, folder, watched=folder)
+        return tls_socket(self._tls, folder, ["h2"])
 
     async def follow(self) -> None:
         """Let Envoy read the files again whenever they have changed, for ever; while they cannot
@@ -73,14 +61,6 @@ class Certificates:
         """Remove what Envoy was told."""
         self._folder.cleanup()
 
-    def _write(self, kind: str, fields: Rendered) -> Rendered:
-        """Where Envoy finds a secret of that kind."""
-        watched = {"watched_directory": {"path": self._folder.name}}
-        secret = typed(_SECRET, {"name": kind, kind: fields | watched})
-        path = Path(self._folder.name, f"{kind}.json")
-        path.write_text(json.dumps({"resources": [secret]}))
-        return {"name": kind, "sds_config": {"path_config_source": {"path": str(path)}}}
-
     def _look(self) -> None:
         if self._tls.stamp() == self._shown:
             return
@@ -89,7 +69,3 @@ class Certificates:
         fresh.touch()
         fresh.replace(fresh.with_suffix(""))
         log.info("certificates taken up")
-
-
-def _file(path: Path) -> Rendered:
-    return {"filename": str(path.absolute())}

@@ -72,7 +72,7 @@ def _worker(
     address = _address(settings, role, worker)
     if parts is None:
         return GrpcWorker(role, worker, address, grpc_environment(settings, role))
-    env, tls = worker_environment(settings), settings.gateway_tls(role)
+    env, tls = worker_environment(settings), settings.called_tls(role)
     return HostedWorker(parts, role, worker, address=address, env=env, tls=tls)
 
 

@@ -22,18 +22,19 @@ from billing.stores.postgres_audit import Actor
 from devstack import Envoy, Part, PartFailed, Postgres, Redis, RedisCluster
 from devstack.part import Report, silent
 from tollkeeper.addresses import Address
+from tollkeeper.asking_pages import CONNECTIONS
 from tollkeeper.config import Config, load_config
-from tollkeeper.envoy_render import render_bootstrap, to_yaml
+from tollkeeper.envoy_render import render_bootstrap, to_yaml, write_gateway_secrets
 from tollkeeper.migrate import migrate
 from tollkeeper.operations.catalog import apply_catalog
 from tollkeeper.operations.desk import open_desk
 from tollkeeper.settings import Settings
 from tollkeeper.stack.following import follow_configuration
+from tollkeeper.stack.gateway import gateway_client, gateway_url, until_gateway_answers
 from tollkeeper.stack.plan import EXAMPLE_UPSTREAM, StackOptions, StackPlan, plan_stack
 from tollkeeper.stack.roles import RolePart
 
 CLUSTER_SCHEME = "redis+cluster://"
-READY_S = 20.0
 RESTART_PAUSE_S = 0.3
 RESTART_TRIES = 5
 """A part may need another one that is being started again as well."""
@@ -91,9 +92,13 @@ class Stack:
     @property
     def gateway_url(self) -> str:
         """Where clients go."""
-        listen = self.settings.gateway_listen
-        assert listen is not None, "a stack always chooses it"
-        return f"http://{listen}"
+        return gateway_url(self.settings)
+
+    def client(
+        self, timeout_s: float, connections_max: int | None = CONNECTIONS
+    ) -> httpx.AsyncClient:
+        """A client of the gateway, over TLS where it has it."""
+        return gateway_client(self.settings, timeout_s, connections_max)
 
     async def __aenter__(self) -> Self:
         self.home.mkdir(parents=True, exist_ok=True)
@@ -122,7 +127,7 @@ class Stack:
         await self._prepare_database()
         await self._run_together([*self._roles(), *self._upstream()])
         await self._envoy()
-        await self._until_it_answers()
+        await until_gateway_answers(self.settings)
         self.write_stack_file()
 
     async def _postgres(self) -> str:
@@ -217,7 +222,10 @@ class Stack:
         return self.home / "envoy.yaml"
 
     async def _envoy(self) -> None:
-        bootstrap = self.bootstrap
+        bootstrap, tls = self.bootstrap, self.settings.gateway_tls
+        if tls is not None:
+            tls.check()
+        write_gateway_secrets(self.envoy_settings)
         bootstrap.write_text(to_yaml(render_bootstrap(self.config, self.envoy_settings)))
         admin = self.settings.envoy_admin_listen
         assert admin is not None, "a stack always chooses it"
@@ -240,18 +248,6 @@ class Stack:
             if isinstance(found, BaseException):
                 raise found
         self.parts.update({part.name: part for part in parts})
-
-    async def _until_it_answers(self) -> None:
-        """The gateway answers, and not with 503: its clusters are healthy."""
-        async with asyncio.timeout(READY_S), httpx.AsyncClient(timeout=2.0) as client:
-            while True:
-                try:
-                    answer = await client.get(f"{self.gateway_url}/flat/ping")
-                except httpx.HTTPError:
-                    answer = None
-                if answer is not None and answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
-                    return
-                await asyncio.sleep(0.05)
 
     def describe(self) -> dict[str, Any]:
         """The content of ``stack.json``: addresses and process ids, no secrets of ours."""

@@ -1,4 +1,4 @@
-"""Envoy's ways to us and to a collector: TLS, and traces."""
+"""Envoy's ways from its clients, to us and to a collector: TLS, and traces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,43 @@ from tests.unit.tollkeeper.example import EXAMPLE, default_settings, example_con
 from tests.unit.tollkeeper.test_envoy_render import clusters, manager, rendered
 from tollkeeper.config import load_config
 from tollkeeper.envoy_render import render_bootstrap
-from tollkeeper.settings import load_settings
+from tollkeeper.envoy_render.vocabulary import Rendered
+from tollkeeper.settings import Settings, load_settings
+
+PAIR = {"certificate": "/tls/a.pem", "key": "/tls/a.key"}
+
+
+def test_clients_need_tls_where_the_gateway_has_it() -> None:
+    """TLS 1.2 or newer, both protocols, and a bound on the handshake; in clear by default."""
+    assert "transport_socket" not in chain(load_settings())
+    found = chain(load_settings(gateway_tls=PAIR, gateway_tls_dir="/sds"))
+    context = found["transport_socket"]["typed_config"]
+    common = context["common_tls_context"]
+    assert found["transport_socket_connect_timeout"] == "10s"
+    assert common["tls_params"] == {"tls_minimum_protocol_version": "TLSv1_2"}
+    assert common["alpn_protocols"] == ["h2", "http/1.1"]
+    (certificate,) = common["tls_certificate_sds_secret_configs"]
+    source = certificate["sds_config"]["path_config_source"]
+    assert source == {"path": "/sds/tls_certificate.json"}
+    assert "require_client_certificate" not in context
+    assert "validation_context_sds_secret_config" not in common
+
+
+def test_clients_need_a_certificate_where_their_authority_is_set() -> None:
+    """The authority comes the same way as the certificate; the folder is home's by default."""
+    settings = load_settings(gateway_tls={**PAIR, "client_ca": "/ca.pem"}, home="/var/home")
+    context = chain(settings)["transport_socket"]["typed_config"]
+    assert context["require_client_certificate"] is True
+    secret = context["common_tls_context"]["validation_context_sds_secret_config"]
+    path = secret["sds_config"]["path_config_source"]["path"]
+    assert path == "/var/home/gateway-tls/validation_context.json"
+
+
+def chain(settings: Settings) -> Rendered:
+    """The filter chain that clients meet."""
+    (listener,) = render_bootstrap(example_config(), settings)["static_resources"]["listeners"]
+    (found,) = listener["filter_chains"]
+    return dict(found)
 
 
 def test_clusters_have_tls_where_their_listener_has_it() -> None:
