@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
 from billing.stores.redis_client import CLUSTER_SCHEME, connect
-from devstack import free_port
+from devstack import Postgres, free_port
 from tests.contract.hot_bench import DEADLINE_S, WORKERS, HotBench, memory_bench, redis_bench
 from tests.contract.ledger_bench import PAID, A, B, LedgerBench, MemoryLedgerBench
 from tests.contract.postgres_bench import PostgresLedgerBench
@@ -16,6 +17,23 @@ from tests.contract.principal_bench import (
     PostgresPrincipalBench,
     PrincipalBench,
 )
+from tests.databases import MIGRATED, fresh_database, make_template
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def lasting(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Postgres]:
+    """A Postgres that loses nothing in a crash of the machine, which is what the doctor asks for
+    and other tests do without."""
+    async with Postgres(tmp_path_factory.mktemp("lasting")) as server:
+        await make_template(server)
+        yield server
+
+
+@pytest.fixture
+async def lasting_database(lasting: Postgres) -> AsyncIterator[str]:
+    """A migrated database of the test's own there."""
+    async with fresh_database(lasting, MIGRATED) as dsn:
+        yield dsn
 
 
 @pytest.fixture(params=["memory", "redis", "redis_cluster"])

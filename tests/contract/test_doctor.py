@@ -17,7 +17,7 @@ from devstack.resp import ask
 from tests.certificates import DNS_NAME, Authority
 from tests.contract.desks import ANNA, Office, open_office
 from tests.contract.paid_work import PaidWork
-from tests.databases import EMPTY, MIGRATED, fresh_database, make_template
+from tests.databases import EMPTY, fresh_database
 from tollkeeper import doctor, doctor_envoy
 from tollkeeper.addresses import Address
 from tollkeeper.config import load_config
@@ -49,38 +49,25 @@ async def envoy_settings(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
         yield settings
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def lasting(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Postgres]:
-    """A Postgres that loses nothing in a crash of the machine, unlike that of other tests."""
-    async with Postgres(tmp_path_factory.mktemp("lasting")) as server:
-        await make_template(server)
-        yield server
-
-
 @pytest.fixture
-async def database(lasting: Postgres) -> AsyncIterator[str]:
-    """A migrated database of the test's own."""
-    async with fresh_database(lasting, MIGRATED) as dsn:
-        yield dsn
-
-
-@pytest.fixture
-async def office(database: str) -> AsyncIterator[Office]:
+async def office(lasting_database: str) -> AsyncIterator[Office]:
     """A desk over the test's own database, to which the example's catalog was applied."""
-    async with open_office(database) as opened:
+    async with open_office(lasting_database) as opened:
         async with opened.desk.act(ANNA, "apply") as act:
             await apply_catalog(act, load_config(CONFIG, load_settings()))
         yield opened
 
 
 @pytest.fixture
-def patient(envoy_settings: Settings, office: Office, database: str, redis_url: str) -> Patient:
+def patient(
+    envoy_settings: Settings, office: Office, lasting_database: str, redis_url: str
+) -> Patient:
     """A patient whose parts are all well."""
     settings = load_settings(
         **{
             **envoy_settings.model_dump(exclude_none=True, exclude={"ticket_secret"}),
             "ticket_secret": "s" * 32,
-            "postgres_dsn": database,
+            "postgres_dsn": lasting_database,
             "redis_url": redis_url,
         }
     )

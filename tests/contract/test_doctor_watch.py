@@ -20,12 +20,12 @@ from tollkeeper.settings import Settings, load_settings
 
 
 @pytest.fixture
-async def settings(database: str, redis_url: str, tmp_path: Path) -> Settings:
+async def settings(lasting_database: str, redis_url: str, tmp_path: Path) -> Settings:
     """Those of a role whose Postgres and Redis are well and know the example's prices."""
     found = load_settings(
-        config_file=CONFIG, home=tmp_path, postgres_dsn=database, redis_url=redis_url
+        config_file=CONFIG, home=tmp_path, postgres_dsn=lasting_database, redis_url=redis_url
     )
-    async with open_office(database) as office, office.desk.act(ANNA, "test") as act:
+    async with open_office(lasting_database) as office, office.desk.act(ANNA, "test") as act:
         await apply_catalog(act, load_config(CONFIG, found))
     return found
 
