@@ -553,9 +553,9 @@ CREATE INDEX reservations_expired ON public.reservations USING btree (id) WHERE 
 
 CREATE INDEX reservations_id ON public.reservations USING brin (id uuid_minmax_multi_ops) WITH (pages_per_range='32', autosummarize='on');
 
-CREATE INDEX reservations_pending ON public.reservations USING btree (expires_at) WHERE (state = 'pending'::text);
-
 CREATE INDEX reservations_pending_account ON public.reservations USING btree (account_id) WHERE (state = 'pending'::text);
+
+CREATE INDEX reservations_pending_end ON public.reservations USING btree (expires_at) WHERE (ended_us IS NULL);
 
 CREATE INDEX subscriptions_period_end ON public.subscriptions USING btree (period_end);
 

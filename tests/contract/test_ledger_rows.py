@@ -12,6 +12,7 @@ from billing.stores.postgres_ledger import SQL, PostgresLedger
 from tests.contract.front_workers import ask, new_id, open_account, settlement
 
 NO_BATCH = 77
+NOW_US = 1_760_000_000_000_000
 
 
 @pytest.mark.parametrize(
@@ -29,9 +30,9 @@ async def test_a_value_that_fits_no_column_is_refused_and_the_session_goes_on(
     async with asyncpg.create_pool(database, min_size=1, max_size=1) as pool:
         ledger = PostgresLedger(pool, 20.0)
         with pytest.raises(InvalidInput):
-            await ledger.settle([replace(settlement(hold, 5), **change)], 1_760_000_000_000_000)
+            await ledger.settle([replace(settlement(hold, 5), **change)], NOW_US)
         assert await pool.fetchval("SELECT count(*) FROM transfers WHERE kind = 'charge'") == 0
-        assert (await ledger.settle([settlement(good, 5)], 1_760_000_000_000_000)).settled == 1
+        assert (await ledger.settle([settlement(good, 5)], NOW_US)).settled == 1
 
 
 @pytest.mark.parametrize("table", ["transfers", "usage_events"])
@@ -40,7 +41,7 @@ async def test_a_row_of_no_batch_is_refused(database: str, table: str) -> None:
     account = await open_account(database, 1_000)
     async with asyncpg.create_pool(database, min_size=1, max_size=1) as pool:
         ledger = PostgresLedger(pool, 20.0)
-        await ledger.settle([settlement(ask(account, 5)[0], 5)], 1_760_000_000_000_000)
+        await ledger.settle([settlement(ask(account, 5)[0], 5)], NOW_US)
         names = await pool.fetchval(
             "SELECT string_agg(quote_ident(attname), ', ') FROM pg_attribute"
             " WHERE attrelid = $1::text::regclass AND attnum > 0"
@@ -75,3 +76,19 @@ async def test_rows_are_looked_up_by_their_keys_however_few_there_are(database: 
                 assert "_pkey" in text, text
     finally:
         await connection.close()
+
+
+async def test_what_is_pending_is_found_by_account_or_by_end(database: str) -> None:
+    """A table that was analyzed while nothing was pending looks as if either index would do."""
+    account = await open_account(database, 1_000)
+    async with asyncpg.create_pool(database, min_size=1, max_size=1) as pool:
+        await pool.execute(
+            "INSERT INTO reservations SELECT gen_random_uuid(), gen_random_uuid(),"
+            " gen_random_uuid(), 'llm', 'chat', 'v1', 1, 1, '', '', 'released', NULL, 0, now(), 0"
+            " FROM generate_series(1, 2000)"
+        )
+        await pool.execute("VACUUM ANALYZE reservations")
+        of_account = await pool.fetch("EXPLAIN " + SQL["truth"], [account], NOW_US / 1e6)
+        overdue = await pool.fetch("EXPLAIN " + SQL["overdue"], NOW_US / 1e6, 10)
+    assert "reservations_pending_account" in str(of_account)
+    assert "reservations_pending_end" in str(overdue)

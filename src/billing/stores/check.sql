@@ -249,7 +249,7 @@ LIMIT 1
 SELECT format('reservation %s of %s', id, account_id) AS row,
     format('is pending though it ended at %s; is `tollkeeper serve accesslog` running?', expires_at)
         AS what
-FROM reservations WHERE state = 'pending' AND expires_at < $1 ORDER BY expires_at LIMIT 1
+FROM reservations WHERE ended_us IS NULL AND expires_at < $1 ORDER BY expires_at LIMIT 1
 
 -- name: states
 SELECT state, count(*) AS reservations FROM reservations GROUP BY state

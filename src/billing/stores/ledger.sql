@@ -103,7 +103,7 @@ WHERE created_at < now() - $1::interval ORDER BY batch_id LIMIT $2
 
 -- name: overdue
 SELECT account_id::text, id::text, route, quoted_nanos FROM reservations
-WHERE state = 'pending' AND expires_at <= to_timestamp($1::double precision)
+WHERE ended_us IS NULL AND expires_at <= to_timestamp($1::double precision)
 ORDER BY expires_at LIMIT $2 FOR UPDATE
 
 -- name: mark_expired

@@ -11,7 +11,7 @@ SELECT
     (SELECT count(*) FROM (SELECT FROM unpublished
         WHERE created_at < now() - interval '60 seconds' LIMIT 10000) AS old) AS untold_batches,
     (SELECT count(*) FROM (SELECT FROM reservations
-        WHERE state = 'pending' AND expires_at < now() - interval '60 seconds' LIMIT 10000) AS old)
+        WHERE ended_us IS NULL AND expires_at < now() - interval '60 seconds' LIMIT 10000) AS old)
         AS overdue_reservations,
     (SELECT count(*) FROM (SELECT FROM quarantine LIMIT 10000) AS few) AS quarantined,
     greatest((SELECT checked_at FROM ledger_checks ORDER BY id DESC LIMIT 1),
@@ -31,7 +31,7 @@ SELECT
 -- name: reservations
 WITH pending AS (
     SELECT held_nanos, admitted_us, expires_at FROM reservations
-    WHERE state = 'pending' ORDER BY expires_at LIMIT $2
+    WHERE ended_us IS NULL ORDER BY expires_at LIMIT $2
 )
 SELECT count(*) FILTER (WHERE expires_at >= $1::timestamptz - interval '60 seconds') AS pending,
     count(*) FILTER (WHERE expires_at < $1::timestamptz - interval '60 seconds') AS overdue,
