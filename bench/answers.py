@@ -14,7 +14,7 @@ from bench.rounds import Row
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long a run may take: about ten minutes in full, two when quick."""
+    """How long a run may take: about twenty minutes in full, two when quick."""
 
     rounds: int
     seconds: float

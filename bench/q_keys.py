@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from string import ascii_letters, digits
 
 from rich.table import Table
 
@@ -20,7 +21,7 @@ from bench.load import put_load
 from bench.offer import PLAN
 from bench.rounds import Case, Row, take_turns
 from bench.stage import BALANCE_NANOS, Stage
-from billing.keys import generate_key, hash_key
+from billing.keys import SECRET_CHARS, generate_key, hash_key
 
 NUMBERS = (1_000, 100_000, 1_000_000)
 QUICK_NUMBERS = (1_000, 100_000)
@@ -74,11 +75,16 @@ async def _make_keys(stage: Stage, number: int, randomly: random.Random) -> list
     for start in range(0, number, CHUNK):
         count = min(CHUNK, number - start)
         accounts = [uuid.UUID(int=randomly.getrandbits(128), version=4) for _ in range(count)]
-        fresh = [generate_key(randomly.choice) for _ in range(count)]
+        fresh = _fresh_keys(count, randomly)
         await _copy(stage, number, accounts, fresh)
         keys += fresh
     await stage.ledger.execute("ANALYZE accounts, api_keys, subscriptions, ledger_accounts")
     return keys
+
+
+def _fresh_keys(count: int, randomly: random.Random) -> list[str]:
+    letters = iter(randomly.choices(ascii_letters + digits, k=count * SECRET_CHARS))
+    return [generate_key(lambda _alphabet: next(letters)) for _ in range(count)]
 
 
 async def _copy(

@@ -2,8 +2,8 @@
 
     python -m bench [--quick] [--only QUESTION ...]
 
-About ten minutes in full, two when quick. Everything runs on this machine, the load generator too,
-so the ratios count and not the figures; run it on a machine that does nothing else.
+About twenty minutes in full, two when quick. Everything runs on this machine, the load generator
+too, so the ratios count and not the figures; run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rich.console import Console
 
 from bench import (
     q_concurrency,
+    q_growth,
     q_keys,
     q_latency,
     q_leases,
@@ -30,7 +31,6 @@ from bench import (
     q_workers,
 )
 from bench.answers import FULL, QUICK, Answer, Pace
-from bench.cost import look
 from bench.load import generator
 from bench.machine import describe
 from bench.plot import draw_in_terminal, draw_picture, series_of
@@ -38,14 +38,11 @@ from bench.stage import Stage, open_stage
 from bench.targets import targets_table
 from devstack import PartFailed
 
-NOT_WHEN_QUICK = frozenset({"keys", "workers", "leases", "settlement", "ratelimit"})
+NOT_WHEN_QUICK = frozenset({"keys", "growth", "workers", "leases", "settlement", "ratelimit"})
 """Questions that take longer than a quick run; `--only` asks them all the same."""
 
-QUESTION_S = 300
+QUESTION_S = 900
 """No question may hold up the others for longer."""
-
-ENOUGH_CHECKS = 100_000
-"""With fewer checks than this the growth of memory is its warming up."""
 
 RESULTS = Path(__file__).with_name("results")
 BUSY_LOAD = 0.5
@@ -54,6 +51,7 @@ ON_STAGE: dict[str, Callable[[Stage, Pace], Awaitable[Answer]]] = {
     "meters": q_meters.ask,
     "concurrency": q_concurrency.ask,
     "latency": q_latency.ask,
+    "growth": q_growth.ask,
     "keys": q_keys.ask,
 }
 BY_THEMSELVES: dict[str, Callable[[Path, Pace], Awaitable[Answer]]] = {
@@ -89,44 +87,18 @@ class Run:
             self._console.print(f"  {note}")
 
     async def on_stage(self, home: Path, names: Sequence[str]) -> None:
-        """The questions that share one stage, and how its memory grew meanwhile."""
-        alone = set(names) == {"keys"}
-        async with open_stage(home, beside=not alone) as stage:
+        """The questions that share one stage."""
+        beside = not set(names) <= {"keys", "growth"}
+        async with open_stage(home, beside=beside) as stage:
             for line in stage.skipped:
                 self._console.print(f"[yellow]skipped: {line}[/yellow]")
-            before: float | None = None
             for name in names:
-                if name == "keys":  # its keys are to be kept, so memory has to grow
-                    self._growth(stage, before)
                 await self.ask(name, ON_STAGE[name](stage, self._pace))
-                if before is None:
-                    before = _front_door_bytes(stage)
-
-    def _growth(self, stage: Stage, before: float | None) -> None:
-        """Growth between the first question's end and now, drawn out to a million checks."""
-        rows = [row for answer in self.answers[1:] for row in answer.rows]
-        done = sum(
-            round_["done"]
-            for row in rows
-            if row.get("gateway") == "everything"
-            for round_ in row["rounds"]
-        )
-        if before is None or not done:
-            return
-        grown = _front_door_bytes(stage) / before - 1
-        if done >= ENOUGH_CHECKS:
-            self.figures["growth_percent"] = max(0.0, grown * 100 * 1e6 / done)
-        self._console.print(f"memory of the front door: {grown:+.2%} over {done:,} checks")
 
     def told(self, machine: dict[str, Any]) -> dict[str, Any]:
         """For the file."""
         questions = {answer.question: list(answer.rows) for answer in self.answers}
         return {"machine": machine, "figures": self.figures, "questions": questions}
-
-
-def _front_door_bytes(stage: Stage) -> float:
-    pids = {"authz": stage.gateways["everything"].pids["authz"]}
-    return float(look(pids).memory_bytes["authz"])
 
 
 async def run(console: Console, pace: Pace, only: Sequence[str]) -> Run:
