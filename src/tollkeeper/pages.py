@@ -4,8 +4,10 @@ detail."""
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -62,32 +64,48 @@ async def _ask(check: Check) -> str:
         return f"did not answer within {CHECK_TIMEOUT_S} s"
 
 
-class _Server(uvicorn.Server):
-    """uvicorn inside a role that handles signals itself."""
+class HttpServer(uvicorn.Server):
+    """uvicorn on an address of ours, inside a role that handles signals itself.
+
+    ``options`` are further ones of :class:`uvicorn.Config`.
+    """
+
+    def __init__(
+        self, app: Starlette, address: Address, tls: ListenerTls | None = None, **options: Any
+    ) -> None:
+        encryption = {} if tls is None else tls.uvicorn_options()
+        config = uvicorn.Config(
+            app,
+            host=address.host,
+            port=address.port,
+            uds=address.path or None,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            **encryption,
+            **options,
+        )
+        super().__init__(config)
+        self._address = address
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Leave them alone."""
         yield
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop; raises ``OSError`` when the address cannot be had."""
+        try:
+            await super().serve(sockets)
+        except SystemExit as error:
+            raise OSError(f"cannot listen on {self._address}; is it taken?") from error
 
 
 async def serve_http(app: Starlette, address: Address, tls: ListenerTls | None = None) -> None:
     """Serve until cancelled; raises ``OSError`` when the address cannot be had."""
-    encryption = {} if tls is None else tls.uvicorn_options()
-    config = uvicorn.Config(
-        app,
-        host=address.host,
-        port=address.port,
-        uds=address.path or None,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        **encryption,
-    )
-    server = _Server(config)
+    server = HttpServer(app, address, tls)
     try:
         await server.serve()
-    except SystemExit as error:
-        raise OSError(f"cannot listen on {address}; is it taken?") from error
     finally:
         for listening in getattr(server, "servers", ()):  # none before it listens
             listening.close()

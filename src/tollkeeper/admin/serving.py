@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import structlog
-import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
@@ -26,6 +23,7 @@ from tollkeeper.admin.callers import AdminDeps
 from tollkeeper.catalog_watch import CatalogWatch
 from tollkeeper.operations.catalog import apply_catalog
 from tollkeeper.operations.desk import Desk, open_desk
+from tollkeeper.pages import HttpServer
 from tollkeeper.running import run_beside
 from tollkeeper.settings import Settings
 from tollkeeper.wiring.books import open_books
@@ -94,31 +92,15 @@ class CatalogKeeper:
         return True
 
 
-class _Server(uvicorn.Server):
-    """uvicorn inside a role that handles signals itself."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 async def _listen(app: FastAPI, settings: Settings, stop: asyncio.Event) -> None:
     """Serve until told to stop, then finish what is in hand within the deadline."""
-    address, tls = settings.admin_listen, settings.admin_tls
-    encryption = {} if tls is None else tls.uvicorn_options()
-    config = uvicorn.Config(
+    server = HttpServer(
         app,
-        host=address.host,
-        port=address.port,
-        uds=address.path or None,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
+        settings.admin_listen,
+        settings.admin_tls,
         server_header=False,
         timeout_graceful_shutdown=settings.drain_deadline_s,
-        **encryption,
     )
-    server = _Server(config)
 
     async def end() -> None:
         await stop.wait()
@@ -127,8 +109,6 @@ async def _listen(app: FastAPI, settings: Settings, stop: asyncio.Event) -> None
     ending = asyncio.create_task(end())
     try:
         await server.serve()
-    except SystemExit as error:
-        raise OSError(f"cannot listen on {address}; is it taken?") from error
     finally:
         ending.cancel()
         await asyncio.wait([ending])
