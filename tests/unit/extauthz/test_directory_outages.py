@@ -16,7 +16,18 @@ from billing.stores.protocol import Change
 from billing.subscriptions import Principal
 from extauthz.directory import Caller, Directory
 from tests.unit.extauthz.front_door import LISTENING, make_key, make_principal
-from tests.unit.extauthz.office import LIMITS, LOST, SlowStore, make_office
+from tests.unit.extauthz.office import LIMITS, LOST, Office, SlowStore, make_office
+
+
+async def cut_off(count: int) -> tuple[Office, list[bytes]]:
+    """An office that knew so many keys before Postgres went away."""
+    office = make_office()
+    keys = [office.add(number) for number in range(count)]
+    for key in keys:
+        await office.look(key)
+    office.directory.tell(LOST)
+    office.store.away = True
+    return office, keys
 
 
 async def test_a_known_change_is_not_served_even_while_postgres_is_away() -> None:
@@ -131,12 +142,7 @@ async def test_each_silence_of_postgres_is_counted_anew() -> None:
 
 async def test_an_away_postgres_is_tried_by_one_query_at_a_time() -> None:
     """Within the pause nobody asks; a thousand checks of stale and of new keys cost one query."""
-    office = make_office()
-    keys = [office.add(number) for number in range(10)]
-    for key in keys:
-        await office.look(key)
-    office.directory.tell(LOST)
-    office.store.away = True
+    office, keys = await cut_off(10)
     assert await office.code(keys[0]) == "stale"
     before = office.store.queries
     for number in range(500):
@@ -153,12 +159,7 @@ async def test_an_away_postgres_is_tried_by_one_query_at_a_time() -> None:
 
 async def test_once_postgres_is_back_everything_is_fresh_again() -> None:
     """The first try that succeeds ends the time of stale answers."""
-    office = make_office()
-    keys = [office.add(number) for number in range(3)]
-    for key in keys:
-        await office.look(key)
-    office.directory.tell(LOST)
-    office.store.away = True
+    office, keys = await cut_off(3)
     assert await office.code(keys[0]) == "stale"
     assert office.directory.state().away
     office.store.away = False
@@ -173,12 +174,7 @@ async def test_once_postgres_is_back_everything_is_fresh_again() -> None:
 
 async def test_an_answer_that_was_waited_for_is_not_stale() -> None:
     """A key that was served stale and is read again is known as any other."""
-    office = make_office()
-    keys = [office.add(number) for number in range(2)]
-    for key in keys:
-        await office.look(key)
-    office.directory.tell(LOST)
-    office.store.away = True
+    office, keys = await cut_off(2)
     assert [await office.code(key) for key in keys] == ["stale"] * 2
     office.store.away = False
     office.clock.forward(0.25)
