@@ -62,12 +62,19 @@ class ListenerTls(_Files):
 
     def check(self) -> Stamp:
         """The stamp of files that a listener can show; :class:`ConfigError` for all others."""
+        stamp = self.stamp()
+        self.context()
+        return stamp
+
+    def context(self) -> ssl.SSLContext:
+        """The same for a server in Python, TLS 1.2 or newer; :class:`ConfigError` when the files
+        cannot be used."""
         import ssl  # noqa: PLC0415 - only who listens needs it
 
-        stamp = self.stamp()
         for path in self.paths:
             read_tls_file(path)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
             # An empty password: a key that is locked is an error, not a question at a terminal.
             context.load_cert_chain(self.certificate, self.key, password="")
@@ -76,16 +83,16 @@ class ListenerTls(_Files):
             raise ConfigError(f"{pair} are no certificate and its key: {error}") from error
         if self.client_ca is not None:
             _load_authority(context, self.client_ca)
-        return stamp
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
 
     def uvicorn_options(self) -> dict[str, Any]:
-        """The same for an HTTP server."""
-        import ssl  # noqa: PLC0415 - only who listens needs it
+        """What uvicorn needs to show these files, also when they change while it serves; raises
+        :class:`ConfigError` when they cannot be used."""
+        from tollkeeper.http_tls import renewed_context  # noqa: PLC0415 - only who listens needs it
 
-        options: dict[str, Any] = {"ssl_certfile": self.certificate, "ssl_keyfile": self.key}
-        if self.client_ca is not None:
-            options |= {"ssl_ca_certs": str(self.client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
-        return options
+        context = renewed_context(self)
+        return {"ssl_context_factory": lambda _config, _default: context}
 
 
 class ClientTls(_Files):

@@ -19,9 +19,9 @@ from redis.exceptions import RedisClusterException, RedisError
 from billing.errors import ConfigError, StoreUnavailable
 from billing.stores.redis_client import connect
 from devstack import free_port
-from tests.certificates import DNS_NAME, Authority, Pair
+from tests.certificates import Authority, Pair
 from tests.contract.envoy_services import until
-from tests.contract.tls_clients import SERVING, health_of, page
+from tests.contract.tls_clients import SERVING, gets_in, health_of, page, serial
 from tests.contract.transport_bench import TRANSPORTS
 from tollkeeper.addresses import Address
 from tollkeeper.hosted.certificates import Certificates
@@ -145,58 +145,80 @@ async def test_without_an_authority_every_client_gets_in(
 async def test_a_new_certificate_is_shown_without_a_restart(
     authority: Authority, rate_limits: Serve
 ) -> None:
-    """A client sees it soon; files that cannot be read leave the old one in force."""
+    """On both ports a client sees it soon; files that cannot be read leave the old one in force."""
     tls = mutual(authority)
     own = authority.issue("client")
 
-    async def shown(address: str) -> str:
-        context = ssl.create_default_context(cafile=str(authority.ca))
-        context.load_cert_chain(own.certificate, own.key)
-        context.set_alpn_protocols(["h2"])
-        host, _, port = address.rpartition(":")
-        _, writer = await asyncio.open_connection(
-            host, int(port), ssl=context, server_hostname=DNS_NAME
-        )
-        serial = str(writer.get_extra_info("peercert")["serialNumber"])
-        writer.close()
-        return serial
-
     async with rate_limits(tls, asking(authority, own)) as served:
-        first = await shown(served.address)
-        assert await shown(served.address) == first
+        ports = (served.address, served.pages.removeprefix("https://"))
+        first = await serial(ports[0], authority.ca, own)
+        assert [await serial(port, authority.ca, own) for port in ports] == [first, first]
         authority.issue("listener")
         async with asyncio.timeout(10):
-            while (second := await shown(served.address)) == first:
+            while (second := await serial(ports[0], authority.ca, own)) == first:
                 await asyncio.sleep(0.1)
+        assert await serial(ports[1], authority.ca, own) == second
         tls.key.unlink()
         await asyncio.sleep(1.5)  # longer than between two looks at the files
-        assert await shown(served.address) == second
+        assert [await serial(port, authority.ca, own) for port in ports] == [second, second]
         assert await health_of(served.address, authority.ca, own) == SERVING
+
+
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_pages_take_up_another_authority(
+    tmp_path: Path, authority: Authority, newest: ssl.TLSVersion
+) -> None:
+    """Whose certificate it signed gets in from then on, and nobody else; a broken file changes
+    nothing."""
+    tls, own = mutual(authority), authority.issue("client")
+    assert tls.client_ca is not None
+    other = Authority(tmp_path, "other")
+    theirs = other.issue("theirs")
+    clients_ca = tmp_path / "clients.pem"
+    clients_ca.write_bytes(authority.ca.read_bytes())
+    async with paged(tls.model_copy(update={"client_ca": clients_ca})) as address:
+
+        async def who_gets_in() -> list[bool]:
+            return [await gets_in(address, authority.ca, pair, newest) for pair in (own, theirs)]
+
+        assert await who_gets_in() == [True, False]
+        clients_ca.write_bytes(other.ca.read_bytes())
+        assert await who_gets_in() == [False, True]
+        clients_ca.write_text("nothing\n")
+        assert await who_gets_in() == [False, True]
 
 
 async def test_the_pages_of_a_role_may_have_tls(authority: Authority) -> None:
     """Metrics and health of authorization and sink, served by the same helper."""
-    tls, own, port = mutual(authority), authority.issue("client"), free_port()
-    where, url = Address("127.0.0.1", port), f"https://127.0.0.1:{port}"
-    serving = asyncio.create_task(serve_http(pages(CollectorRegistry(), {}), where, tls))
-
-    async def answered() -> int:
-        try:
-            return await page(url, authority.ca, own)
-        except httpx.ConnectError:
-            return 0
-
-    try:
-        found = 0
-        while not found:
-            found = await answered()
-            await asyncio.sleep(0.02)
-        assert found == 200
+    own = authority.issue("client")
+    async with paged(mutual(authority)) as address:
+        assert await page(f"https://{address}", authority.ca, own) == 200
         with pytest.raises(httpx.TransportError):
-            await page(url, authority.ca, None)
+            await page(f"https://{address}", authority.ca, None)
+
+
+@asynccontextmanager
+async def paged(tls: ListenerTls) -> AsyncIterator[str]:
+    """Pages of a role, and where they are."""
+    where = Address("127.0.0.1", free_port())
+    serving = asyncio.create_task(serve_http(pages(CollectorRegistry(), {}), where, tls))
+    try:
+        while not await listens(where):
+            await asyncio.sleep(0.02)
+        yield str(where)
     finally:
         serving.cancel()
         await until(serving.done)
+
+
+async def listens(where: Address) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(where.host, where.port)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
