@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from ratelimit.limit_reading import LIMIT_FIELDS
 from ratelimit.metrics import Metrics
 from ratelimit.rule_files import DESCRIPTOR_FIELDS, FILE_FIELDS, load_texts
-from ratelimit.settings_values import RateLimitSettings
+from tollkeeper.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "ratelimit.md").read_text()
@@ -47,6 +47,12 @@ def test_every_metric_is_listed() -> None:
 
 def test_the_settings_that_are_named_exist() -> None:
     """Those that stand for envoyproxy/ratelimit's variables."""
-    named = re.findall(r"→\s+`(\w+)`", PAGE)
-    assert len(named) > 8
-    assert [name for name in named if not hasattr(RateLimitSettings(), name)] == []
+    table = PAGE.partition("here, after `TOLLKEEPER_RATELIMIT_`")[2].partition("\n\n")[0]
+    named = [
+        name
+        for row in table.splitlines()[2:]
+        for name in re.findall("`([A-Z_]+)`", row.split("|")[2])
+    ]
+    assert len(named) > 16
+    known = Settings.model_fields
+    assert [name for name in named if f"ratelimit_{name.lower()}" not in known] == []
