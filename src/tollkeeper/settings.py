@@ -25,10 +25,10 @@ from tollkeeper.setting_types import (
     HotRedisUrl,
     Listen,
     ListenRow,
-    OtlpEndpoint,
     PostgresDsn,
 )
 from tollkeeper.tls_settings import TlsSettings
+from tollkeeper.trace_settings import TraceSettings
 from tollkeeper.watch_settings import WatchSettings
 
 ENV_PREFIX = "TOLLKEEPER_"
@@ -45,7 +45,7 @@ _SECRETS = (
 )
 
 
-class Settings(TlsSettings, RatelimitOptions, WatchSettings, BaseSettings):
+class Settings(TlsSettings, RatelimitOptions, TraceSettings, WatchSettings, BaseSettings):
     """What differs between two installations of the same ``tollkeeper.yaml``."""
 
     model_config = SettingsConfigDict(
@@ -140,16 +140,6 @@ class Settings(TlsSettings, RatelimitOptions, WatchSettings, BaseSettings):
     )
     ratelimit_transport: Transport = Field(
         "auto", description="The same for the rate-limit service."
-    )
-
-    # --- traces ----------------------------------------------------------------------------------
-    otlp_endpoint: OtlpEndpoint | None = Field(
-        None,
-        description="Collector of traces, OTLP over gRPC: http://host:port or https://host:port. "
-        "No traces where it is not set.",
-    )
-    trace_percent: int = Field(
-        1, ge=0, le=100, description="Of the requests that come without a trace, and of batches."
     )
 
     # --- workers ---------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from envoyapi.auth_v3_pb2 import CheckRequest, CheckResponse
 from extauthz.response import REQUEST_ID_HEADER
 from extauthz.server import SERVICE as CHECK_SERVICE
 from tollkeeper.settings import Settings
+from tollkeeper.tls_files import ClientTls, read_tls_file
 
 CHECK = f"/{CHECK_SERVICE}/Check"
 PARENT_HEADER = "traceparent"
@@ -77,11 +78,30 @@ class Tracing:
 
 
 def export_to(settings: Settings, role: str, worker: int = 0) -> Tracing:
-    """Spans to the endpoint of the settings; one that is away loses them, and delays nobody."""
+    """Spans to the endpoint of the settings; one that is away loses them, and delays nobody.
+
+    Raises :class:`~billing.errors.ConfigError` for certificates that cannot be used.
+    """
     endpoint = settings.otlp_endpoint
     assert endpoint is not None, "asked for only where it is set"
-    exporter = OTLPSpanExporter(endpoint=endpoint, insecure=endpoint.startswith("http://"))
+    exporter = OTLPSpanExporter(
+        endpoint=endpoint, insecure=endpoint.startswith("http://"), **_trust(settings.otlp_tls)
+    )
     return Tracing(role, str(worker), settings.trace_percent, BatchSpanProcessor(exporter))
+
+
+def _trust(tls: ClientTls | None) -> dict[str, Any]:
+    """How the exporter knows the collector; :class:`ConfigError` for files it cannot use."""
+    if tls is None:
+        return {}
+    tls.context()  # judged by Python: gRPC would be silent, and send nothing
+    own = (None if path is None else read_tls_file(path) for path in (tls.key, tls.certificate))
+    known: dict[str, Any] = {
+        "credentials": grpc.ssl_channel_credentials(read_tls_file(tls.ca), *own)
+    }
+    if tls.server_name is not None:
+        known["channel_options"] = (("grpc.ssl_target_name_override", tls.server_name),)
+    return known
 
 
 class _CheckSpans(grpc.aio.ServerInterceptor):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import pytest_asyncio
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1 import trace_pb2
 
+from tests.certificates import DNS_NAME, Authority
 from tests.e2e.stage import CREDIT, Stage, new_stage
 from tollkeeper.hosted.parts import HostingMissing, find_host_parts
 from tollkeeper.stack import StackOptions
@@ -42,11 +44,14 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
                 self.spans += [(named.get("service.name", ""), span) for span in scope.spans]
         return trace_service_pb2.ExportTraceServiceResponse()
 
-    def start(self) -> int:
-        """Listen; returns the port."""
+    def start(self, credentials: grpc.ServerCredentials | None) -> int:
+        """Listen, in clear without credentials; returns the port."""
         add_to_server: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server
         add_to_server(self, self._server)
-        port = self._server.add_insecure_port("127.0.0.1:0")
+        if credentials is None:
+            port = self._server.add_insecure_port("127.0.0.1:0")
+        else:
+            port = self._server.add_secure_port("127.0.0.1:0", credentials)
         self._server.start()
         return int(port)
 
@@ -71,19 +76,35 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
 async def collected(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> AsyncIterator[tuple[Stage, Collector]]:
-    """A stack that sends its traces to a collector of this module's own."""
+    """A stack that sends its traces to a collector of this module's own; by one of the transports
+    over TLS, with certificates on both sides."""
     if request.param == "hosted":
         skip_unless_hosted()
+    authority = Authority(tmp_path_factory.mktemp("collector"))
+    encrypted = request.param == "hosted"
     with Collector() as collector:
-        endpoint = f"http://127.0.0.1:{collector.start()}"
+        port = collector.start(mutual(authority) if encrypted else None)
         settings = (
-            ("otlp_endpoint", endpoint),
+            ("otlp_endpoint", f"{'https' if encrypted else 'http'}://127.0.0.1:{port}"),
+            *([("otlp_tls", files_of_a_client(authority))] if encrypted else []),
             ("trace_percent", "100"),
             ("authz_transport", request.param),
         )
         found = new_stage(tmp_path_factory.mktemp("traces"), StackOptions(settings=settings))
         async with found.stack:
             yield found, collector
+
+
+def mutual(authority: Authority) -> grpc.ServerCredentials:
+    """Of a collector that lets in whoever has a certificate."""
+    own = authority.issue("collector")
+    pair = (own.key.read_bytes(), own.certificate.read_bytes())
+    return grpc.ssl_server_credentials([pair], authority.ca.read_bytes(), True)
+
+
+def files_of_a_client(authority: Authority) -> str:
+    own = authority.issue("sender")._asdict()
+    return json.dumps({"ca": authority.ca, **own, "server_name": DNS_NAME}, default=str)
 
 
 async def test_one_trace_holds_the_request_and_its_check(

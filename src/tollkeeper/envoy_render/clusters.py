@@ -23,7 +23,7 @@ from tollkeeper.envoy_render.vocabulary import (
     upstream_cluster,
 )
 from tollkeeper.settings import Settings
-from tollkeeper.tls_files import ListenerTls
+from tollkeeper.tls_files import ClientTls, ListenerTls
 
 _PROTOCOL = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
@@ -130,15 +130,10 @@ def _tls(upstream: UpstreamModel, host: str) -> Rendered:
     return extension("envoy.transport_sockets.tls", _TLS, fields)
 
 
-def collector_cluster(host: str, port: int, *, encrypted: bool) -> Rendered:
-    """Whoever collects traces; known to the system's authorities where it speaks TLS."""
+def collector_cluster(host: str, port: int, tls: ClientTls | None) -> Rendered:
+    """Whoever collects traces, in clear without ``tls``."""
     found = _service(OTLP_CLUSTER, (Address(host=host, port=port),))
-    if not encrypted:
-        return found
-    trusted = {"trusted_ca": {"filename": SYSTEM_CA_FILE}}
-    common = {"validation_context": trusted, "alpn_protocols": ["h2"]}
-    fields = {"sni": host, "common_tls_context": common}
-    return found | {"transport_socket": extension("envoy.transport_sockets.tls", _TLS, fields)}
+    return found if tls is None else found | _reached_by(tls)
 
 
 def _encrypted(settings: Settings, listener: ListenerTls | None) -> Rendered:
@@ -147,19 +142,29 @@ def _encrypted(settings: Settings, listener: ListenerTls | None) -> Rendered:
         return {}
     if settings.envoy_tls is None:
         raise ConfigError("set TOLLKEEPER_ENVOY_TLS: a listener that Envoy has to reach has TLS")
-    client = settings.envoy_tls
+    return _reached_by(settings.envoy_tls)
+
+
+def _reached_by(client: ClientTls) -> Rendered:
+    """TLS to a gRPC service, whose certificate has to be for the name, where there is one."""
     trusted: Rendered = {"trusted_ca": {"filename": str(client.ca)}}
     fields: Rendered = {}
     if client.server_name is not None:
-        name = {"san_type": "DNS", "matcher": {"exact": client.server_name}}
-        trusted["match_typed_subject_alt_names"] = [name]
-        fields["sni"] = client.server_name
+        trusted["match_typed_subject_alt_names"] = [_alternative(client.server_name)]
+        if not _is_ip(client.server_name):  # SNI knows names alone (RFC 6066, section 3)
+            fields["sni"] = client.server_name
     fields["common_tls_context"] = {
         "validation_context": trusted,
         "alpn_protocols": ["h2"],
         **_own_certificate(client.certificate, client.key),
     }
     return {"transport_socket": extension("envoy.transport_sockets.tls", _TLS, fields)}
+
+
+def _alternative(name: str) -> Rendered:
+    """What a certificate has to be for; a wildcard of it matches a DNS name as well."""
+    kind = "IP_ADDRESS" if _is_ip(name) else "DNS"
+    return {"san_type": kind, "matcher": {"exact": name}}
 
 
 def _own_certificate(certificate: Path | None, key: Path | None) -> Rendered:
@@ -175,10 +180,12 @@ def _own_certificate(certificate: Path | None, key: Path | None) -> Rendered:
 
 def _is_literal(where: Address) -> bool:
     """Whether an address needs no name service: a Unix socket or an IP address."""
-    if where.path:
-        return True
+    return bool(where.path) or _is_ip(where.host)
+
+
+def _is_ip(host: str) -> bool:
     try:
-        ip_address(where.host)
+        ip_address(host)
     except ValueError:
         return False
     return True

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from tollkeeper.envoy_render.clusters import collector_cluster
+from tollkeeper.envoy_render.clusters import SYSTEM_CA_FILE, collector_cluster
 from tollkeeper.envoy_render.vocabulary import OTLP_CLUSTER, Rendered, extension, grpc_service
 from tollkeeper.settings import Settings
+from tollkeeper.tls_files import ClientTls
 
 _TRACER = "envoy.config.trace.v3.OpenTelemetryConfig"
 SERVICE_NAME = "tollkeeper-gateway"
@@ -38,4 +40,9 @@ def tracing_clusters(settings: Settings) -> list[Rendered]:
     parts = urlsplit(settings.otlp_endpoint)
     assert parts.hostname is not None, "checked when the setting was read"
     assert parts.port is not None, "checked when the setting was read"
-    return [collector_cluster(parts.hostname, parts.port, encrypted=parts.scheme == "https")]
+    if parts.scheme == "http":
+        return [collector_cluster(parts.hostname, parts.port, None)]
+    trusted = settings.otlp_tls or ClientTls(ca=Path(SYSTEM_CA_FILE))
+    known_as = trusted.server_name or parts.hostname
+    tls = trusted.model_copy(update={"server_name": known_as})
+    return [collector_cluster(parts.hostname, parts.port, tls)]

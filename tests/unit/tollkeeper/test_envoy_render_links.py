@@ -11,6 +11,7 @@ from tests.unit.tollkeeper.example import EXAMPLE, default_settings, example_con
 from tests.unit.tollkeeper.test_envoy_render import clusters, manager, rendered
 from tollkeeper.config import load_config
 from tollkeeper.envoy_render import render_bootstrap
+from tollkeeper.envoy_render.clusters import SYSTEM_CA_FILE
 from tollkeeper.envoy_render.vocabulary import Rendered
 from tollkeeper.settings import Settings, load_settings
 
@@ -105,3 +106,32 @@ def test_traces_are_rendered_where_they_are_asked_for() -> None:
     assert tracing["random_sampling"] == {"value": 5}
     collector = clusters(found)["tollkeeper_otlp"]
     assert collector["transport_socket"]["typed_config"]["sni"] == "collector"
+    assert trust_in(collector) == (SYSTEM_CA_FILE, "DNS", "collector")
+
+
+def test_a_collector_may_have_an_authority_of_its_own() -> None:
+    """Its certificate is for the endpoint's host, or for the name that is set; Envoy shows one of
+    its own where that is set."""
+    tls = {"ca": "/otlp/ca.pem", "certificate": "/e.pem", "key": "/e.key"}
+    settings = load_settings(otlp_endpoint="https://10.0.0.5:4317", otlp_tls=tls)
+    collector = clusters(render_bootstrap(example_config(), settings))["tollkeeper_otlp"]
+    assert trust_in(collector) == ("/otlp/ca.pem", "IP_ADDRESS", "10.0.0.5")
+    context = collector["transport_socket"]["typed_config"]
+    assert "sni" not in context
+    common = context["common_tls_context"]
+    (pair,) = common["tls_certificates"]
+    assert pair["certificate_chain"] == {"filename": "/e.pem"}
+    named = load_settings(
+        otlp_endpoint="https://10.0.0.5:4317", otlp_tls=tls | {"server_name": "otlp.internal"}
+    )
+    collector = clusters(render_bootstrap(example_config(), named))["tollkeeper_otlp"]
+    assert trust_in(collector) == ("/otlp/ca.pem", "DNS", "otlp.internal")
+    assert collector["transport_socket"]["typed_config"]["sni"] == "otlp.internal"
+
+
+def trust_in(cluster: Rendered) -> tuple[str, str, str]:
+    """Whose certificates Envoy believes, and for which name."""
+    common = cluster["transport_socket"]["typed_config"]["common_tls_context"]
+    trusted = common["validation_context"]
+    (name,) = trusted["match_typed_subject_alt_names"]
+    return trusted["trusted_ca"]["filename"], name["san_type"], name["matcher"]["exact"]

@@ -159,3 +159,9 @@ def test_a_collector_is_named_by_host_and_port(url: str) -> None:
     """OTLP over gRPC has no path; a role does not start with an endpoint that it cannot use."""
     with pytest.raises(ConfigError, match="OTLP_ENDPOINT: write http://host:port"):
         load_settings(otlp_endpoint=url)
+
+
+def test_a_collector_in_clear_has_no_use_for_certificates() -> None:
+    """Who names them and writes http:// did not mean to send traces in clear."""
+    with pytest.raises(ConfigError, match="TOLLKEEPER_OTLP_TLS: needs an https://"):
+        load_settings(otlp_endpoint="http://collector:4317", otlp_tls={"ca": "/ca.pem"})
