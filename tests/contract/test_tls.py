@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisClusterException, RedisError
 
-from billing.errors import ConfigError, StoreUnavailable
+from billing.errors import ConfigError, StoreUnavailable, TollkeeperError
 from billing.stores.redis_client import connect
 from devstack import free_port
 from tests.certificates import Authority, Pair
@@ -28,6 +28,7 @@ from tollkeeper.hosted.certificates import Certificates
 from tollkeeper.hosted.parts import HostingMissing, find_host_parts
 from tollkeeper.pages import pages, serve_http
 from tollkeeper.settings import load_settings
+from tollkeeper.stack.gateway import until_gateway_answers
 from tollkeeper.stack.roles import RolePart
 from tollkeeper.tls_files import ClientTls, ListenerTls
 from tollkeeper.wiring.servers import open_servers
@@ -195,6 +196,22 @@ async def test_the_pages_of_a_role_may_have_tls(authority: Authority) -> None:
         assert await page(f"https://{address}", authority.ca, own) == 200
         with pytest.raises(httpx.TransportError):
             await page(f"https://{address}", authority.ca, None)
+
+
+@pytest.mark.parametrize("missing", ["authority", "certificate"])
+async def test_a_stack_that_its_own_gateway_refuses_says_so(
+    tmp_path: Path, authority: Authority, missing: str
+) -> None:
+    """With the variable to set; at once, where it is told why."""
+    other, own = Authority(tmp_path, "other"), authority.issue("client")
+    files = {"ca": other.ca, **own._asdict()} if missing == "authority" else {"ca": authority.ca}
+    tls = mutual(authority)
+    async with paged(tls) as address:
+        settings = load_settings(
+            gateway_listen=address, gateway_tls=tls, gateway_client_tls=ClientTls(**files)
+        )
+        with pytest.raises(TollkeeperError, match="TOLLKEEPER_GATEWAY_CLIENT_TLS"):
+            await until_gateway_answers(settings, deadline_s=2.0)
 
 
 @asynccontextmanager

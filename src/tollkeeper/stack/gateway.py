@@ -14,7 +14,8 @@ from tollkeeper.settings import Settings
 
 READY_S = 20.0
 _PAUSE_S = 0.05
-_REMEDY = "set TOLLKEEPER_GATEWAY_CLIENT_TLS to what its clients need"
+_SHOWN_CHARS = 300
+_REMEDY = "; set TOLLKEEPER_GATEWAY_CLIENT_TLS to what its clients need"
 
 
 def gateway_url(settings: Settings) -> str:
@@ -34,23 +35,33 @@ def gateway_client(
     return page_client(timeout_s, tls, trust_of(tls), gateway_url(settings), connections_max)
 
 
-async def until_gateway_answers(settings: Settings) -> None:
+async def until_gateway_answers(settings: Settings, deadline_s: float = READY_S) -> None:
     """It answers, and not with 503: its clusters are healthy.
 
-    Raises :class:`TollkeeperError` where it does not let us in, ``TimeoutError`` after 20 s.
+    Raises :class:`TollkeeperError` with what it said last when that does not come to pass.
     """
-    async with asyncio.timeout(READY_S), gateway_client(settings, 2.0) as client:
-        while True:
-            try:
-                answer = await client.get("/flat/ping")
-            except httpx.HTTPError as error:
-                if "SSL" in str(error):
-                    text = f"{client.base_url} cannot be called over TLS: {error}; {_REMEDY}"
-                    raise TollkeeperError(text) from error
-            else:
-                if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
-                    return
-            await asyncio.sleep(_PAUSE_S)
+    told = "it is not there"
+    try:
+        async with asyncio.timeout(deadline_s), gateway_client(settings, 2.0) as client:
+            while told := await _answer(client):
+                await asyncio.sleep(_PAUSE_S)
+    except TimeoutError:
+        text = f"{gateway_url(settings)} does not answer as it should: {told}"
+        raise TollkeeperError(text + ("" if settings.gateway_tls is None else _REMEDY)) from None
+
+
+async def _answer(client: httpx.AsyncClient) -> str:
+    """What is wrong, or nothing; raises :class:`TollkeeperError` for what waiting cannot cure."""
+    try:
+        answer = await client.get("/flat/ping")
+    except httpx.HTTPError as error:
+        if "SSL" in str(error):
+            text = f"{client.base_url} cannot be called over TLS: {error}{_REMEDY}"
+            raise TollkeeperError(text) from error
+        return f"{type(error).__name__} {error}".rstrip()
+    if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+        return ""
+    return f"{answer.status_code} {' '.join(answer.text.split())[:_SHOWN_CHARS]}".rstrip()
 
 
 def curl(settings: Settings, path: str) -> str:
