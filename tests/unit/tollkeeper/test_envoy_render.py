@@ -1,7 +1,9 @@
 """Envoy's configuration as rendered: what must be in it, whatever Envoy thinks of the rest."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -55,12 +57,18 @@ PLAIN = "upstreams:\n  plain: {url: 'https://plain.example', owner: customer}\n"
 
 
 @pytest.fixture
-def more(tmp_path: Path) -> Config:
+def more() -> Config:
     """The example with a token limit, a self-service route and one that fails open."""
+    return _with_more_routes()
+
+
+@cache
+def _with_more_routes() -> Config:
     text = EXAMPLE.read_text().replace("routes:\n", MORE_ROUTES.lstrip("\n"), 1)
-    path = tmp_path / "tollkeeper.yaml"
-    path.write_text(text.replace("upstreams:\n", PLAIN, 1))
-    return load_config(path, default_settings())
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "tollkeeper.yaml"
+        path.write_text(text.replace("upstreams:\n", PLAIN, 1))
+        return load_config(path, default_settings())
 
 
 def rendered(config: Config | None = None, **settings: object) -> dict[str, Any]:
