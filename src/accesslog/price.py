@@ -96,12 +96,18 @@ def usage_of(entry: Entry, row: Row) -> Usage:
 
 def _tariff(ticket: Ticket, route: Route | None, catalog: Catalog) -> Tariff | NoUsage:
     """The tariff that was in force when the ticket was made, or why there is none."""
-    if route is None:
+    name = _tariff_name(ticket, route)
+    if not name:
         return NoUsage("unknown_route")
     version = catalog.prices.named(ticket.price_version)
     if version is None:
         return NoUsage("unknown_price_version")
-    return version.tariffs.get(route.tariff) or NoUsage("unknown_tariff")
+    return version.tariffs.get(name) or NoUsage("unknown_tariff")
+
+
+def _tariff_name(ticket: Ticket, route: Route | None) -> str:
+    """The ticket's, which a changed route does not change; an older ticket's is its route's."""
+    return ticket.tariff or ("" if route is None else route.tariff)
 
 
 def _priced(
@@ -209,7 +215,7 @@ def _facts(ticket: Ticket, entry: Entry, row: Row, route: Route | None) -> str:
             entry.request_id,
             entry.response_bytes,
             row.name,
-            "" if route is None else route.tariff,
+            _tariff_name(ticket, route),
             entry.usage,
         )
     ).decode()

@@ -32,6 +32,8 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True):
     ``held_nanos`` is what was reserved, ``quoted_nanos`` the most that was quoted. ``admitted_us``
     is Unix time in microseconds. ``hold`` is the reservation's record
     (:mod:`billing.reservations`) and ``basis`` what the meter needs to price the answer.
+    ``tariff`` is by its name in that price version; a route may have another one meanwhile, or be
+    gone. Tickets of older versions do not name it.
     """
 
     reservation_id: str
@@ -45,6 +47,7 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True):
     admitted_us: int
     hold: str
     basis: dict[str, Any]
+    tariff: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,5 +54,6 @@ def draw_up(  # noqa: PLR0917 - on the way of every request, where keywords cost
         admitted_us,
         record,
         basis,
+        route.tariff,
     )
     return hold, row, seal.sign(ticket)

@@ -172,6 +172,16 @@ def test_what_nobody_can_price_is_recorded_and_not_charged(changes: dict, reason
     assert priced(changes, code=503).billed is False
 
 
+def test_the_ticket_names_its_tariff() -> None:
+    """A route that has another tariff by now, or is gone, changes nothing for what was admitted."""
+    admitted = {"tariff": "words"}
+    for name in ("chat", "astray", "gone"):
+        found = priced(admitted | {"route": name})
+        assert (found.status, found.price_nanos) == ("billed", CHAT_NANOS), name
+        assert json.loads(found.facts)["tariff"] == "words"
+    assert priced({"tariff": "taken away"}).review == "unknown_tariff"
+
+
 class Dear:
     """A tariff that asks what it is told."""
 
