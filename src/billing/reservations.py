@@ -79,19 +79,33 @@ class Hold(msgspec.Struct, frozen=True):
     expires_s: int
     budgets: tuple[Budget, ...] = ()
     rate: Rate | None = None
+    shares: str = ""
+    """The budgets as :func:`write_shares` writes them; empty: not written yet."""
 
     def __post_init__(self) -> None:
         assert 0 <= self.amount_nanos <= MAX_NANOS, self
-        for budget in self.budgets:
-            assert 0 <= budget.amount <= MAX_COUNTED >= budget.limit, self
+        if not self.shares:
+            check_budgets(self.budgets)
 
     def record(self) -> str:
         """The reservation as kept in the hot copy, the journal and the ticket.
 
         ``amount|expires|name~window~amount|...``; names hold neither ``|`` nor ``~``.
         """
-        shares = [f"|{name}~{window}~{amount}" for name, window, _, amount in self.budgets]
-        return f"{self.amount_nanos}|{self.expires_s}{''.join(shares)}"
+        shares = self.shares or write_shares(self.budgets)
+        return f"{self.amount_nanos}|{self.expires_s}{shares}"
+
+
+def check_budgets(budgets: Sequence[Budget]) -> None:
+    """Assert that the hot copy can count them."""
+    for budget in budgets:
+        assert 0 <= budget.amount <= MAX_COUNTED >= budget.limit, budget
+
+
+def write_shares(budgets: Sequence[Budget]) -> str:
+    """The part of a record that says which budgets hold how much."""
+    check_budgets(budgets)
+    return "".join([f"|{name}~{window}~{amount}" for name, window, _, amount in budgets])
 
 
 class Share(NamedTuple):

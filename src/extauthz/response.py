@@ -13,6 +13,7 @@ Envoy applies ``headers_to_remove`` after ``headers``, so no name may stand in b
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from google.protobuf.struct_pb2 import Struct, Value
 
@@ -59,6 +60,8 @@ def _field(tag: bytes, payload: bytes) -> bytes:
 
 
 _SHORT = [bytes([size]) for size in range(1 << 7)]
+_USUAL_CHARS = 64
+"""Values of headers that are shorter than this are written faster; all usual ones are."""
 _OK_RESPONSE = _tag(CheckResponse.OK_RESPONSE_FIELD_NUMBER)
 _DYNAMIC_METADATA = _tag(CheckResponse.DYNAMIC_METADATA_FIELD_NUMBER)
 _ADD_TO_REQUEST = _tag(OkHttpResponse.HEADERS_FIELD_NUMBER)
@@ -77,17 +80,17 @@ def _adder(name: str, side: bytes) -> Callable[[bytes], bytes]:
     """Writes a header of an allowed request, to its client or to the upstream, over any other."""
     key = _field(_tag(HeaderValue.KEY_FIELD_NUMBER), name.encode())
     action = _tag(HeaderValueOption.APPEND_ACTION_FIELD_NUMBER, 0) + bytes([OVERWRITE])
-    start, rest = key + _HEADER_VALUE, len(_HEADER) + len(action) + 1
+
+    def write(value: bytes) -> bytes:
+        header = _field(_HEADER, key + _field(_HEADER_VALUE, value))
+        return _field(side, header + action)
+
+    # All that stands before a value depends on its length alone.
+    heads = [write(bytes(size))[: -size - len(action)] for size in range(1, _USUAL_CHARS)]
 
     def add(value: bytes) -> bytes:
         size = len(value)
-        header_size = len(start) + 1 + size
-        size_of_all = header_size + rest
-        if size_of_all < len(_SHORT):  # as nearly always: every length is one byte
-            sizes = _SHORT[size_of_all], _SHORT[header_size], _SHORT[size]
-            return b"".join((side, sizes[0], _HEADER, sizes[1], start, sizes[2], value, action))
-        header = _field(_HEADER, key + _field(_HEADER_VALUE, value))
-        return _field(side, header + action)
+        return heads[size - 1] + value + action if 0 < size < _USUAL_CHARS else write(value)
 
     return add
 
@@ -175,7 +178,7 @@ def _own_part(allowed: Allowed) -> bytes:
     if allowed.admission is None:
         return _field(_OK_RESPONSE, changes)
     left_nanos = max(0, allowed.admission.available_nanos)
-    changes += _add_reserved(b"%d.%06d" % divmod(allowed.held_nanos, NANOS_PER_CREDIT))
+    changes += _reserved_header(allowed.held_nanos)
     changes += _add_remaining(b"%d.%06d" % divmod(left_nanos, NANOS_PER_CREDIT))
     if allowed.admission.rate is not None:
         changes += _rate_headers(allowed.terms, allowed.admission.rate)
@@ -189,10 +192,20 @@ def _own_part(allowed: Allowed) -> bytes:
 def _rate_headers(terms: Terms, left: RateLeft) -> bytes:
     """What Envoy's rate-limit filter tells where it counts, in the same form (draft version 03)."""
     return (
-        _add_rate_limit(_rate_text(terms.requests_per_second or 0).encode())
+        _rate_limit_header(terms.requests_per_second or 0)
         + _add_rate_remaining(b"%d" % left.requests)
         + _add_rate_reset(b"%d" % -(-left.full_after_us // US_PER_S))
     )
+
+
+@lru_cache(1_024)
+def _reserved_header(held_nanos: int) -> bytes:
+    return _add_reserved(b"%d.%06d" % divmod(held_nanos, NANOS_PER_CREDIT))
+
+
+@lru_cache(1_024)
+def _rate_limit_header(requests_per_second: int) -> bytes:
+    return _add_rate_limit(_rate_text(requests_per_second).encode())
 
 
 def _rate_text(requests_per_second: int | str) -> str:

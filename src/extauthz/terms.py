@@ -7,6 +7,7 @@ request adds its quote; the budgets of its hold follow from both.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from billing.catalog import Catalog, HoldPolicy, Route
 from billing.meters.values import Quote
@@ -14,7 +15,7 @@ from billing.money import format_credits
 from billing.plans import Limits
 from billing.rate import RATE_KIND, US_PER_S, Rate, interval_us
 from billing.refusals import Refusal, refuse
-from billing.reservations import MAX_COUNTED, Budget, Hold
+from billing.reservations import MAX_COUNTED, Budget, Hold, write_shares
 from billing.subscriptions import Principal, Subscription, judge_subscription
 from extauthz.period import DAY_S, current_period, day_start_s
 
@@ -26,6 +27,14 @@ NEVER_S = 2**53
 """The end of terms that no period ends."""
 
 
+class Budgets(NamedTuple):
+    """The budgets of an amount, so many units and a day; ``shares`` as the record writes them."""
+
+    asked: tuple[int, int, int]
+    budgets: tuple[Budget, ...]
+    shares: str
+
+
 @dataclass(slots=True, eq=False)
 class Terms:
     """The terms of one key on one route.
@@ -33,7 +42,7 @@ class Terms:
     They hold for one edition of the catalog, up to ``period_end_s``; of the limits, ``None`` bounds
     nothing. ``inline_interval_us`` is above 0 where the rate is limited together with the hold.
     ``answer`` is for the response: what it says to every request under these terms,
-    written once.
+    written once. ``last`` are the budgets of the last request: the next one is often like it.
     """
 
     edition: int
@@ -52,6 +61,7 @@ class Terms:
     period_start_s: int = 0
     period_end_s: int = NEVER_S
     answer: bytes = field(default=b"", repr=False)
+    last: Budgets | None = field(default=None, repr=False)
 
     def too_expensive(self, quote: Quote) -> Refusal | None:
         """Refuse a request that could cost more than one request may."""
@@ -69,13 +79,19 @@ class Terms:
     def hold(self, reservation_id: str, quote: Quote, now_s: float) -> Hold:
         """What to hold for a request: the credits and its share of each budget that is bounded."""
         amount_nanos, units = _held_of(quote, self.route.hold)
+        asked = (amount_nanos, units, day_start_s(now_s))
+        last = self.last
+        if last is None or last.asked != asked:
+            budgets = self._budgets(*asked)
+            last = self.last = Budgets(asked, budgets, write_shares(budgets))
         return Hold(
             reservation_id,
             self.account_id,
             amount_nanos,
             int(now_s) + self.route.lifetime_s,
-            self._budgets(amount_nanos, units, now_s),
+            last.budgets,
             self._turn(now_s) if self.inline_interval_us else None,
+            last.shares,
         )
 
     def quoted_units(self, quote: Quote) -> int | None:
@@ -101,7 +117,7 @@ class Terms:
         now_us = int(now_s * US_PER_S)
         return Rate(name, self.inline_interval_us, self.most_at_once, now_us)
 
-    def _budgets(self, amount_nanos: int, units: int, now_s: float) -> tuple[Budget, ...]:
+    def _budgets(self, amount_nanos: int, units: int, day_s: int) -> tuple[Budget, ...]:
         profile, start_s = self.route.profile, self.period_start_s
         budgets = []
         if self.units_limit is not None:
@@ -110,7 +126,7 @@ class Terms:
             limit = self.period_spend_limit_nanos
             budgets.append(Budget(f"period:{profile}", start_s, limit, amount_nanos))
         if self.day_spend_limit_nanos is not None:
-            limit, day_s = self.day_spend_limit_nanos, day_start_s(now_s)
+            limit = self.day_spend_limit_nanos
             budgets.append(Budget(f"day:{profile}", day_s, limit, amount_nanos))
         if self.flight_limit is not None:
             budgets.append(Budget(f"flight:{profile}", 0, self.flight_limit, 1))
