@@ -29,6 +29,26 @@ def describe() -> dict[str, Any]:
     }
 
 
+def pace_ms() -> float:
+    """How long a fixed loop of Python takes right now, the best of five tries.
+
+    Virtual machines share their cores with others, which halves their speed at times: figures of
+    two runs may be compared only where this is alike, ratios within one run always.
+    """
+    return round(min(_loop_s() for _ in range(5)) * 1000, 1)
+
+
+def _loop_s() -> float:
+    began_s = time.process_time()
+    found: dict[str, tuple[int, str]] = {}
+    for number in range(50_000):
+        text = str(number)
+        found[text] = (number, text)
+        if found.get(text) is None:
+            break
+    return time.process_time() - began_s
+
+
 def _commit() -> str:
     asked = subprocess.run(
         ("git", "describe", "--always", "--dirty"), capture_output=True, text=True, check=False

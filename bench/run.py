@@ -32,7 +32,7 @@ from bench import (
 )
 from bench.answers import FULL, QUICK, Answer, Pace
 from bench.load import generator
-from bench.machine import describe
+from bench.machine import describe, pace_ms
 from bench.plot import draw_in_terminal, draw_picture, series_of
 from bench.stage import Stage, open_stage
 from bench.targets import targets_table
@@ -70,10 +70,13 @@ class Run:
         self._pace = pace
         self.answers: list[Answer] = []
         self.figures: dict[str, float] = {}
+        self.paces_ms: dict[str, float] = {}
 
     async def ask(self, name: str, asking: Awaitable[Answer]) -> None:
         """Wait for an answer and show it; a question that fails is told, and the run goes on."""
-        self._console.print(f"[dim]{time.strftime('%H:%M:%S')} {name} ...[/dim]")
+        pace = self.paces_ms[name] = pace_ms()
+        at = time.strftime("%H:%M:%S")
+        self._console.print(f"[dim]{at} {name} ... (a fixed loop takes {pace} ms)[/dim]")
         try:
             async with asyncio.timeout(QUESTION_S):
                 answer = await asking
@@ -98,7 +101,12 @@ class Run:
     def told(self, machine: dict[str, Any]) -> dict[str, Any]:
         """For the file."""
         questions = {answer.question: list(answer.rows) for answer in self.answers}
-        return {"machine": machine, "figures": self.figures, "questions": questions}
+        return {
+            "machine": machine,
+            "paces_ms": self.paces_ms,
+            "figures": self.figures,
+            "questions": questions,
+        }
 
 
 async def run(console: Console, pace: Pace, only: Sequence[str]) -> Run:

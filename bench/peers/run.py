@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.answers import FULL, QUICK, Pace, rows_table
-from bench.machine import describe
+from bench.machine import describe, pace_ms
 from bench.peers.build import PeerMissing
 from bench.peers.cast import (
     GO,
@@ -98,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench peers", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     chosen = parser.parse_args()
-    console, machine = Console(width=140), describe()
+    console, machine = Console(width=140), describe() | {"pace_ms": pace_ms()}
     place = PLACE.absolute()
     place.mkdir(parents=True, exist_ok=True)
     rows, figures = asyncio.run(run(console, QUICK if chosen.quick else FULL, place))
