@@ -20,8 +20,10 @@ NEVER = "never asked (a bound)"
 
 async def ask(home: Path, pace: Pace) -> Answer:
     """Both front doors behind gateways of their own, in turns, busy and alone."""
+    place = home / "leases"
+    place.mkdir()
     async with AsyncExitStack() as exits:
-        stage = await exits.enter_async_context(open_stage(home, beside=False))
+        stage = await exits.enter_async_context(open_stage(place, beside=False))
         await _add_unbounded(stage, exits)
         cases = [
             Case(ASKED, "everything", "ping-inline"),

@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -36,6 +35,7 @@ from bench.machine import describe, pace_ms
 from bench.plot import draw_in_terminal, draw_picture, series_of
 from bench.stage import Stage, open_stage
 from bench.targets import targets_table
+from billing.errors import TollkeeperError
 from devstack import PartFailed
 
 NOT_WHEN_QUICK = frozenset({"keys", "growth", "workers", "leases", "settlement", "ratelimit"})
@@ -65,9 +65,11 @@ BY_THEMSELVES: dict[str, Callable[[Path, Pace], Awaitable[Answer]]] = {
 class Run:
     """One run: asks, shows and keeps the answers."""
 
-    def __init__(self, console: Console, pace: Pace) -> None:
+    def __init__(self, console: Console, pace: Pace, folder: Path) -> None:
         self._console = console
         self._pace = pace
+        self._folder = folder
+        self._machine = describe()
         self.answers: list[Answer] = []
         self.figures: dict[str, float] = {}
         self.paces_ms: dict[str, float] = {}
@@ -80,11 +82,12 @@ class Run:
         try:
             async with asyncio.timeout(QUESTION_S):
                 answer = await asking
-        except (RuntimeError, OSError, TimeoutError, PartFailed) as error:
+        except (RuntimeError, OSError, TimeoutError, PartFailed, TollkeeperError) as error:
             self._console.print(f"[red]{name} was not answered: {error!r}[/red]")
             return
         self.answers.append(answer)
         self.figures |= answer.figures
+        self._write(answer)
         self._console.print(answer.table)
         for note in answer.notes:
             self._console.print(f"  {note}")
@@ -98,20 +101,21 @@ class Run:
             for name in names:
                 await self.ask(name, ON_STAGE[name](stage, self._pace))
 
-    def told(self, machine: dict[str, Any]) -> dict[str, Any]:
-        """For the file."""
-        questions = {answer.question: list(answer.rows) for answer in self.answers}
-        return {
-            "machine": machine,
-            "paces_ms": self.paces_ms,
-            "figures": self.figures,
-            "questions": questions,
+    def _write(self, answer: Answer) -> None:
+        """At once, so that a run which is broken off has told what it knows."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        told = {
+            "machine": self._machine | {"pace_ms": self.paces_ms[answer.question]},
+            "figures": answer.figures,
+            "rows": list(answer.rows),
         }
+        path = self._folder / f"{answer.question}.json"
+        path.write_text(json.dumps(told, indent=1) + "\n")
 
 
-async def run(console: Console, pace: Pace, only: Sequence[str]) -> Run:
+async def run(console: Console, pace: Pace, only: Sequence[str], folder: Path) -> Run:
     """Ask all questions, or the named ones."""
-    found = Run(console, pace)
+    found = Run(console, pace, folder)
     every = (*ON_STAGE, *BY_THEMSELVES)
     wanted = only or [name for name in every if not (pace.quick and name in NOT_WHEN_QUICK)]
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
@@ -125,18 +129,15 @@ async def run(console: Console, pace: Pace, only: Sequence[str]) -> Run:
     return found
 
 
-def keep(console: Console, found: Run, machine: dict[str, Any], folder: Path) -> None:
-    """The file, the picture, the plot in the terminal, and the targets."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "bench.json"
-    path.write_text(json.dumps(found.told(machine), indent=1) + "\n")
+def show(console: Console, found: Run, folder: Path) -> None:
+    """The picture, the plot in the terminal, and the targets."""
     for answer in found.answers:
         if answer.question == "concurrency":
             series = series_of(answer.rows)
             draw_picture(series, folder / "concurrency.png")
             console.print(draw_in_terminal(series), highlight=False, markup=False)
     console.print(targets_table(found.figures))
-    console.print(f"written: {path}")
+    console.print(f"written: {folder}")
 
 
 def main() -> None:
@@ -157,9 +158,8 @@ def main() -> None:
             " provisional[/yellow]"
         )
     pace = QUICK if chosen.quick else FULL
-    found = asyncio.run(run(console, pace, chosen.only))
-    local = chosen.quick or bool(chosen.only)
-    keep(console, found, machine, RESULTS / "local" if local else RESULTS)
+    folder = RESULTS / "local" if chosen.quick or chosen.only else RESULTS
+    show(console, asyncio.run(run(console, pace, chosen.only, folder)), folder)
 
 
 if __name__ == "__main__":
