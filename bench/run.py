@@ -87,7 +87,7 @@ class Run:
             return
         self.answers.append(answer)
         self.figures |= answer.figures
-        self._write(answer)
+        self._write(name, answer)
         self._console.print(answer.table)
         for note in answer.notes:
             self._console.print(f"  {note}")
@@ -101,15 +101,15 @@ class Run:
             for name in names:
                 await self.ask(name, ON_STAGE[name](stage, self._pace))
 
-    def _write(self, answer: Answer) -> None:
+    def _write(self, name: str, answer: Answer) -> None:
         """At once, so that a run which is broken off has told what it knows."""
         self._folder.mkdir(parents=True, exist_ok=True)
         told = {
-            "machine": self._machine | {"pace_ms": self.paces_ms[answer.question]},
+            "machine": self._machine | {"pace_ms": self.paces_ms[name]},
             "figures": answer.figures,
             "rows": list(answer.rows),
         }
-        path = self._folder / f"{answer.question}.json"
+        path = self._folder / f"{name}.json"
         path.write_text(json.dumps(told, indent=1) + "\n")
 
 
