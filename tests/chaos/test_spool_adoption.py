@@ -9,7 +9,7 @@ import pytest
 
 from devstack import free_port
 from tests.chaos.arena import Arena
-from tests.chaos.pushing import count, expect_exact_books, passed, push, until, until_ended
+from tests.chaos.pushing import count, expect_exact_books, push, told, until, until_ended
 from tests.chaos.test_sink_faults import SPOOLED_S
 from tollkeeper.settings import ENV_PREFIX
 from tollkeeper.stack.roles import RolePart
@@ -45,9 +45,9 @@ def spooled_bytes(arena: Arena, settler: str) -> int:
 async def test_what_a_dead_settler_left_is_settled_by_another(arena: Arena) -> None:
     """Entries lie in the second settler's spool because Postgres is away; it is killed for good.
     The first one settles all of them in time, without a replay, and removes its directory."""
-    payer = await arena.open_payer("orphaned", 100, {"ping": 1})
-    answers = await push(arena, payer, 10)
-    await until_ended(arena, payer, "settled", 10)
+    payer = await arena.open_payer("orphaned", 200, {"ping": 1})
+    answers = await push(arena, payer, 100)  # now every worker knows the key
+    await until_ended(arena, payer, "settled", 100)
     second = await second_sink(arena).start()
     left = arena.stack.home / "spool" / "settler-2"
     try:
@@ -56,17 +56,17 @@ async def test_what_a_dead_settler_left_is_settled_by_another(arena: Arena) -> N
         with arena.stack.left_alone("postgres") as postgres:
             await postgres.kill()
             answers += await push(arena, payer, 30)
+            assert told(answers) == {"200": 130}
             await asyncio.sleep(SPOOLED_S)
             assert spooled_bytes(arena, "settler-1") == first_bytes
             assert spooled_bytes(arena, "settler-2") > 0
             await second.kill()
             await arena.stack.middleman.turn_to(str(arena.stack.settings.accesslog_listen))
             await postgres.start()
-        await until_ended(arena, payer, "settled", 40)
+        await until_ended(arena, payer, "settled", 130)
     finally:
         await second.stop()
         await arena.stack.middleman.turn_to(str(arena.stack.settings.accesslog_listen))
-    assert passed(answers) == 40
     assert await count(arena, payer, "late") == 0
     await until(lambda: gone(left), "its directory is gone")
     log = arena.stack.parts["accesslog"].log_path.read_text()
