@@ -124,7 +124,8 @@ async def test_a_full_spool_is_heard_at_the_front_door(tmp_path: Path) -> None:
         with small.stack.left_alone("postgres") as postgres:
             await postgres.kill()
             await until(closes, "the closed route refuses", 60.0)
-            assert held_bytes(small) > SMALL_SPOOL_BYTES * 15 // 16
+            # What comes next may be larger than what is left: a message holds many entries.
+            assert held_bytes(small) > SMALL_SPOOL_BYTES // 2
             refused += await push(small, payer, 20, kind="spare")
             for _ in range(3):
                 answers += await push(small, payer, 100)
