@@ -18,16 +18,17 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_flush_in_the_middle_frees_no_credit(arena: Arena) -> None:
-    """40 of 50 credits are held when Redis is flushed: ten more pass, and not one besides."""
+    """40 of 50 credits are held when Redis is flushed: the rest passes, and not one besides."""
     payer = await arena.open_payer("flushed", 50, {"ping": 1})
     holding = asyncio.create_task(push(arena, payer, 40, delay_ms=2_000))
     await asyncio.sleep(1.0)
     await ask_redis(arena.redis.port, "FLUSHALL")
     more = await push(arena, payer, 40)
-    answers = await holding + more
-    assert passed(more) == 10
-    assert told(more) == {"200": 10, "402 insufficient_credits": 30}
-    await expect_exact_books(arena, payer, answers)
+    held = await holding
+    assert passed(held) >= 20, told(held)
+    free = 50 - passed(held)  # ten, unless a worker that just lost Postgres did not know the key
+    assert told(more) == {"200": free, "402 insufficient_credits": 40 - free}
+    await expect_exact_books(arena, payer, held + more)
 
 
 async def test_an_evicted_copy_frees_no_credit(arena: Arena) -> None:
@@ -37,8 +38,10 @@ async def test_an_evicted_copy_frees_no_credit(arena: Arena) -> None:
     await asyncio.sleep(1.0)
     await ask_redis(arena.redis.port, "DEL", account_key(payer.customer.account_id))
     more = await push(arena, payer, 40)
-    assert passed(more) == 10
-    await expect_exact_books(arena, payer, await holding + more)
+    held = await holding
+    assert passed(held) >= 20, told(held)
+    assert passed(more) == 50 - passed(held)
+    await expect_exact_books(arena, payer, held + more)
 
 
 async def test_an_old_dump_is_not_believed(arena: Arena) -> None:
