@@ -83,7 +83,7 @@ class Directory:
     async def find(self, key_hash: bytes) -> Caller | Refusal:
         """Ask Postgres, together with all who wait; a refusal when it does not answer in time."""
         self._counts.misses += 1
-        if not self._may_try():
+        if key_hash not in self._waiting and not self._may_try():
             return self._without_postgres(key_hash)
         answer = self._ask(key_hash)
         if answer is None:
@@ -115,6 +115,8 @@ class Directory:
         """Take note of one change."""
         self._counts.changes[change.kind] += 1
         self._freshness.tell(change)
+        if change.kind == "lost" and change.detail == "back":
+            self._away = False  # who tells changes asks the same Postgres
         if change.kind == "key":
             self._unknown.clear()  # it may be the creation of a key that was tried before
 

@@ -16,8 +16,8 @@ class DirectoryLimits:
     told us. ``max_age_s``: an entry is read again after this even if no change was told, which
     bounds the harm of a connection that died without a word. ``stale_max_s``: how long an entry is
     still served after it stopped being sure, while Postgres is away; a minute outlasts a restart or
-    a failover of Postgres. ``recheck_s`` and ``relisten_s``: entries read within ``relisten_s``
-    after the stream of changes broke live only ``recheck_s``, since it may not listen again yet.
+    a failover of Postgres. ``recheck_s``: how long an entry lives that was read while nobody
+    listened to the stream of changes.
 
     ``query_deadline_s`` bounds one query, ``lookup_deadline_s`` one request's wait for it;
     ``retry_s`` is the pause between two attempts while Postgres is away. ``max_query_keys`` bounds

@@ -163,7 +163,6 @@ async def test_once_postgres_is_back_everything_is_fresh_again() -> None:
     assert await office.code(keys[0]) == "stale"
     assert office.directory.state().away
     office.store.away = False
-    office.directory.tell(LISTENING)
     office.clock.forward(0.25)
     assert await office.code(keys[0]) == "stale", "it is served at once, and asked for behind it"
     await asyncio.sleep(0)
@@ -184,6 +183,29 @@ async def test_an_answer_that_was_waited_for_is_not_stale() -> None:
     found = await office.directory.find(keys[1])
     assert isinstance(found, Caller)
     assert not found.stale
+
+
+async def test_who_listens_again_knows_that_postgres_is_back() -> None:
+    """Nobody asked since the outage; when changes are told again, all who come with a new key are
+    answered, not the first one alone."""
+    office, keys = await cut_off(1)
+    assert await office.code(keys[0]) == "stale"
+    office.store.away = False
+    office.directory.tell(LISTENING)
+    fresh = office.add(7)
+    codes = await asyncio.gather(*(office.code(fresh) for _ in range(8)))
+    assert codes == ["known"] * 8
+
+
+async def test_all_who_come_with_one_key_share_its_try() -> None:
+    """Before anybody listens again one query is tried: who wants the same key waits for it."""
+    office, keys = await cut_off(1)
+    assert await office.code(keys[0]) == "stale"
+    office.store.away = False
+    office.clock.forward(0.25)
+    fresh = office.add(7)
+    codes = await asyncio.gather(*(office.code(fresh) for _ in range(8)))
+    assert codes == ["known"] * 8
 
 
 async def test_nobody_joins_a_try_that_hangs() -> None:
