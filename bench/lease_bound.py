@@ -19,9 +19,9 @@ from billing.catalog import Posture
 from billing.reservations import Admission, Admitted, Hold, JournalRow
 from billing.reserver import Reserver
 from tollkeeper.hosted.app import HostedApplication
-from tollkeeper.hosted.roles import Hosted, open_authz
 from tollkeeper.running import take_longer_turns
 from tollkeeper.settings import Settings
+from tollkeeper.unary.roles import Served, open_authz
 from tollkeeper.wiring import authz
 
 LEFT_NANOS = 10**12
@@ -38,7 +38,7 @@ class Unbounded(Reserver):
 @asynccontextmanager
 async def open_unbounded(
     settings: Settings, worker: int, draining: Callable[[], bool]
-) -> AsyncIterator[Hosted]:
+) -> AsyncIterator[Served]:
     """The product's front door with that reserver."""
     authz.Reserver = Unbounded  # type: ignore[misc]
     async with open_authz(settings, worker, draining) as hosted:

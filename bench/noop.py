@@ -1,27 +1,30 @@
 """A check that does nothing but let pass, on each transport: what a call costs by itself.
 
-python -m bench.noop ADDRESS        over grpc.aio; hosted, it is ``bench.noop:app``
+python -m bench.noop direct|hosted|grpc ADDRESS
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import grpc
 import uvloop
+from prometheus_client import CollectorRegistry
 
 from envoyapi.auth_v3_pb2 import CheckResponse
 from tollkeeper.addresses import parse_address
+from tollkeeper.direct.server import DirectServer
 from tollkeeper.hosted.app import HostedApplication
-from tollkeeper.hosted.calls import Method
 from tollkeeper.hosted.child import HostedWorker
 from tollkeeper.hosted.parts import find_host_parts
-from tollkeeper.hosted.roles import Hosted
-from tollkeeper.hosted.supervisor import supervise
 from tollkeeper.running import stop_on_signals, take_longer_turns
 from tollkeeper.settings import Settings, load_settings, worker_environment
+from tollkeeper.unary.method import Method
+from tollkeeper.unary.roles import Served
+from tollkeeper.workers.supervisor import supervise
 
 SERVICE = "envoy.service.auth.v3.Authorization"
 
@@ -40,13 +43,15 @@ async def check(_wire: bytes) -> bytes:
     return PASS
 
 
+METHOD = Method(check, lambda _error: None, 4 << 20)
+
+
 @asynccontextmanager
 async def open_nothing(
     _settings: Settings, _worker: int, _draining: Callable[[], bool]
-) -> AsyncIterator[Hosted]:
+) -> AsyncIterator[Served]:
     """A role without any state."""
-    method = Method(check, lambda _error: None, 4 << 20)
-    yield Hosted(SERVICE, {f"/{SERVICE}/Check": method}, ())
+    yield Served(SERVICE, CollectorRegistry(), {f"/{SERVICE}/Check": METHOD}, ())
 
 
 app = HostedApplication({"authz": open_nothing})
@@ -59,6 +64,15 @@ async def serve_hosted(where: str, app_name: str = "bench.noop:app") -> None:
     parts = find_host_parts()
     worker = HostedWorker(parts, "authz", 0, address=address, env=env, app=app_name)
     await supervise([worker], stop, 1.0)
+
+
+async def serve_direct(where: str) -> None:
+    """Over HTTP/2 of our own, until a signal."""
+    stop, loop = stop_on_signals(), asyncio.get_running_loop()
+    server = DirectServer({f"/{SERVICE}/Check": METHOD}, loop)
+    await server.start(parse_address(where))
+    await stop.wait()
+    server.close()
 
 
 async def serve_grpc(address: str) -> None:
@@ -80,4 +94,5 @@ async def serve_grpc(address: str) -> None:
 
 if __name__ == "__main__":
     take_longer_turns()
-    uvloop.run({"grpc": serve_grpc, "hosted": serve_hosted}[sys.argv[1]](sys.argv[2]))
+    serve = {"grpc": serve_grpc, "hosted": serve_hosted, "direct": serve_direct}[sys.argv[1]]
+    uvloop.run(serve(sys.argv[2]))

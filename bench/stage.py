@@ -29,6 +29,7 @@ BALANCE_NANOS = 10**17
 CUSTOMERS = 32
 """As many accounts as take turns in a load: one account alone would be a worst case of its own."""
 SOCKET_WAIT_S = 30.0
+DO_NOTHING = "do-nothing direct"
 
 
 @dataclass
@@ -124,11 +125,12 @@ async def _add_alone(stage: Stage, exits: AsyncExitStack) -> None:
 
 async def _add_noop(stage: Stage, exits: AsyncExitStack) -> None:
     """Envoy with a check that does nothing, over each transport."""
-    for transport, name in (("grpc", "do-nothing grpc.aio"), ("hosted", "do-nothing hosted")):
-        try:
-            find_host_parts()
-        except HostingMissing as missing:
-            if transport == "hosted":
+    names = {"grpc": "do-nothing grpc.aio", "hosted": "do-nothing hosted", "direct": DO_NOTHING}
+    for transport, name in names.items():
+        if transport == "hosted":
+            try:
+                find_host_parts()
+            except HostingMissing as missing:
                 stage.skipped.append(f"{name}: {missing}")
                 continue
         where = Address(path=str(stage.home / f"noop-{transport}"))

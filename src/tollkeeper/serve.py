@@ -7,17 +7,11 @@ metrics and health on another.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from importlib.metadata import version
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from prometheus_client import CollectorRegistry, Info
-from prometheus_client.gc_collector import GCCollector
-from prometheus_client.platform_collector import PlatformCollector
-from prometheus_client.process_collector import ProcessCollector
 
 from billing.errors import ConfigError
 from billing.offered import Offered
@@ -27,47 +21,22 @@ from ratelimit.service import serve as serve_rules
 from ratelimit.settings_values import RateLimitSettings
 from tollkeeper.catalog_watch import CatalogWatch
 from tollkeeper.config import load_config
-from tollkeeper.hosted.serving import host_parts, serve_all, serve_workers
+from tollkeeper.direct.serving import serve_direct
 from tollkeeper.logs import set_up_logs
 from tollkeeper.pages import pages, serve_http
 from tollkeeper.running import run, run_beside, spare_garbage, stop_on_signals, take_longer_turns
-from tollkeeper.settings import Settings, load_settings
+from tollkeeper.settings import Settings, UnaryRole, load_settings
+from tollkeeper.telemetry import new_registry, traced
 from tollkeeper.wiring.accesslog import WatchLedger, open_back_door
 from tollkeeper.wiring.authz import open_front_door
 from tollkeeper.wiring.ratelimit import ratelimit_settings, ratelimit_tls
 from tollkeeper.wiring.tls import server_credentials
+from tollkeeper.workers.serving import serve_all, serve_workers, transport_of
 
 if TYPE_CHECKING:
     from tollkeeper.tracing import Tracing
 
 log = structlog.get_logger("serve")
-
-
-def new_registry() -> CollectorRegistry:
-    """Metrics of one process, its own state and version included."""
-    registry = CollectorRegistry()
-    Info("tollkeeper_build", "What runs here.", registry=registry).info(
-        {"version": version("tollkeeper")}
-    )
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    GCCollector(registry=registry)
-    return registry
-
-
-@asynccontextmanager
-async def traced(settings: Settings, role: str, worker: int = 0) -> AsyncIterator[Tracing | None]:
-    """The traces of a process, where they are asked for; OpenTelemetry is not loaded without."""
-    if settings.otlp_endpoint is None:
-        yield None
-        return
-    from tollkeeper.tracing import export_to  # noqa: PLC0415 - it takes half a second to load
-
-    tracing = export_to(settings, role, worker)
-    try:
-        yield tracing
-    finally:
-        await tracing.close()
 
 
 def _watched(tracing: Tracing | None) -> WatchLedger | None:
@@ -147,27 +116,32 @@ def serve(role: str, settings: Settings, worker: int | None = None) -> None:
     match role:
         case "authz":
             workers = range(settings.authz_workers) if worker is None else (worker,)
-            parts = host_parts(settings.authz_transport)
-            if parts is None and len(workers) == 1:
-                run(serve_authz(settings, workers[0]))
-            else:
-                run(serve_workers(settings, parts, "authz", workers))
+            run(_serve_called(settings, "authz", workers))
+        case "ratelimit":
+            run(_serve_called(settings, "ratelimit", (0,)))
         case "accesslog":
             run(serve_accesslog(settings))
         case "admin":
             run(serve_management(settings))
-        case "ratelimit":
-            parts = host_parts(settings.ratelimit_transport)
-            if parts is None:
-                config = load_config(settings.config_file, settings)
-                rules, tls = config.ratelimit.directory, ratelimit_tls(settings)
-                run(serve_ratelimit(rules, ratelimit_settings(settings), tls))
-            else:
-                run(serve_workers(settings, parts, "ratelimit", (0,)))
         case "all":
             run(serve_all(settings))
         case _:
             raise ConfigError(f"no role {role!r}; authz, ratelimit, accesslog, admin or all")
+
+
+def _serve_called(
+    settings: Settings, role: UnaryRole, workers: Sequence[int]
+) -> Coroutine[Any, Any, None]:
+    """A role of unary methods, by its transport; several workers, and an Envoy, are children."""
+    transport = transport_of(settings, role)
+    if transport == "hosted" or len(workers) > 1:
+        return serve_workers(settings, role, workers)
+    if transport == "direct":
+        return serve_direct(settings, role, workers[0])
+    if role == "authz":
+        return serve_authz(settings, workers[0])
+    rules = load_config(settings.config_file, settings).ratelimit.directory
+    return serve_ratelimit(rules, ratelimit_settings(settings), ratelimit_tls(settings))
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ class TlsSettings(BaseModel):
     )
 
     def called_tls(self, role: Literal["authz", "ratelimit"]) -> ListenerTls | None:
-        """TLS of the port at which the gateway calls a role that can be hosted."""
+        """TLS of the port at which the gateway calls a role of unary methods."""
         return self.authz_tls if role == "authz" else self.ratelimit_tls
 
     @property

@@ -60,8 +60,8 @@ class Tracing:
         """What makes a span of each ``Check`` that a server of ``grpc.aio`` answers."""
         return _CheckSpans(self.tracer)
 
-    def hosted_checks(self, check: Check) -> Callable[[bytes, Sent], Awaitable[bytes]]:
-        """The same for a hosted one, which hands over the call's own headers."""
+    def unary_checks(self, check: Check) -> Callable[[bytes, Sent], Awaitable[bytes]]:
+        """The same for one over bytes, which hands over the call's own headers."""
 
         async def traced(wire: bytes, sent: Sent) -> bytes:
             return await _in_span(self.tracer, sent, wire, check)

@@ -17,19 +17,24 @@ from grpc_health.v1 import health_pb2
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
 
 from billing.stores.memory_ledger import MemoryLedgerStore
+from devstack import free_port
 from envoyapi.auth_v3_pb2 import CheckRequest, CheckResponse
 from extauthz.limits import CheckLimits
 from extauthz.server import AuthorizationServer
 from tests.unit.extauthz.front_door import FrontDoor, envoy_check, make_front_door
-from tollkeeper.hosted.calls import Calls, Method
-from tollkeeper.hosted.frames import HEADER_BYTES, write_frame
-from tollkeeper.hosted.health import PATH as HEALTH
-from tollkeeper.hosted.health import health_method
-from tollkeeper.hosted.roles import Hosted, _check_fault
-from tollkeeper.hosted.traced_calls import TracedCalls, with_trace_headers
+from tollkeeper.addresses import Address
+from tollkeeper.direct.server import DirectServer
+from tollkeeper.hosted.traced_calls import TracedCalls
 from tollkeeper.tracing import CHECK, Tracing
+from tollkeeper.unary.frames import HEADER_BYTES, write_frame
+from tollkeeper.unary.health import PATH as HEALTH
+from tollkeeper.unary.health import health_method
+from tollkeeper.unary.method import Method
+from tollkeeper.unary.roles import Served, _check_fault
+from tollkeeper.unary.trace_headers import with_trace_headers
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -66,11 +71,11 @@ class Traced:
         return self.exporter.get_finished_spans()
 
 
-@pytest_asyncio.fixture(params=["grpc", "hosted"])
+@pytest_asyncio.fixture(params=["grpc", "hosted", "direct"])
 async def traced(request: pytest.FixtureRequest) -> AsyncIterator[Traced]:
     exporter = InMemorySpanExporter()
     tracing = Tracing("authz", "0", 0, SimpleSpanProcessor(exporter))
-    opened = over_grpc if request.param == "grpc" else over_asgi
+    opened = {"grpc": over_grpc, "hosted": over_asgi, "direct": over_http2}[request.param]
     door = make_front_door()
     async with opened(door, tracing) as ask:
         yield Traced(door, ask, exporter)
@@ -83,22 +88,27 @@ async def over_grpc(door: FrontDoor, tracing: Tracing) -> AsyncIterator[Asks]:
     server = AuthorizationServer(door.handler, CheckLimits(), interceptors=(tracing.checks(),))
     port = await server.start("127.0.0.1:0")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-
-        async def ask(path: str, wire: bytes, *metadata: tuple[str, str]) -> bytes:
-            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
-            try:
-                return await call(wire, metadata=metadata)
-            except grpc.aio.AioRpcError as error:
-                raise Refused(int(error.code().value[0])) from error
-
-        yield ask
+        yield asking(channel)
     await server.drain(0)
+
+
+def asking(channel: grpc.aio.Channel) -> Asks:
+    """Calls over a channel."""
+
+    async def ask(path: str, wire: bytes, *metadata: tuple[str, str]) -> bytes:
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
+        try:
+            return await call(wire, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            raise Refused(int(error.code().value[0])) from error
+
+    return ask
 
 
 @asynccontextmanager
 async def over_asgi(door: FrontDoor, tracing: Tracing) -> AsyncIterator[Asks]:
     """What answers inside an Envoy, asked as pyvoy asks it: each call is a task of its own."""
-    answer = with_trace_headers(tracing.hosted_checks(door.handler.check))
+    answer = with_trace_headers(tracing.unary_checks(door.handler.check))
     methods = {
         CHECK: Method(answer, _check_fault, CheckLimits().max_message_bytes),
         HEALTH: health_method((), lambda: False),
@@ -124,6 +134,22 @@ async def over_asgi(door: FrontDoor, tracing: Tracing) -> AsyncIterator[Asks]:
         return b"".join(event.get("body", b"") for event in sent)[HEADER_BYTES:]
 
     yield ask
+
+
+@asynccontextmanager
+async def over_http2(door: FrontDoor, tracing: Tracing) -> AsyncIterator[Asks]:
+    """The real server of the direct transport."""
+    answer = with_trace_headers(tracing.unary_checks(door.handler.check))
+    methods = {
+        CHECK: Method(answer, _check_fault, CheckLimits().max_message_bytes),
+        HEALTH: health_method((), lambda: False),
+    }
+    server = DirectServer(methods, asyncio.get_running_loop(), traced=True)
+    port = free_port()
+    await server.start(Address("127.0.0.1", port))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield asking(channel)
+    server.close()
 
 
 async def test_a_check_is_a_child_of_what_envoy_tells(traced: Traced) -> None:
@@ -198,11 +224,11 @@ async def test_a_fault_is_told_by_its_span(
     assert [span.status.is_ok for span in traced.spans()] == [False] * len(metadata)
 
 
-def test_a_hosted_role_without_traces_loads_nothing_of_them() -> None:
+def test_a_role_without_traces_loads_nothing_of_them() -> None:
     """Its calls are those that look at no trace header, and there is no tracer; Redis's client
     loads OpenTelemetry's interface by itself."""
-    assert Hosted("", {}, ()).calls is Calls
-    asked = "import sys, tollkeeper.hosted.app; print('tollkeeper.tracing' in sys.modules)"
+    assert not Served("", CollectorRegistry(), {}, ()).traced
+    asked = "import sys, tollkeeper.serve; print('tollkeeper.tracing' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True)
     assert ran.stdout == "False\n"
 

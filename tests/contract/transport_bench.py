@@ -1,4 +1,4 @@
-"""The front door as a process, over ``grpc.aio`` or hosted in Envoy, and clients that can
+"""The front door as a process, over each of its transports, and clients that can
 misbehave."""
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tollkeeper.stack.customers import Customer, open_customer
 from tollkeeper.stack.roles import RolePart
 from tollkeeper.tls_files import ClientTls, ListenerTls
 
-TRANSPORTS = ("grpc", "hosted")
+TRANSPORTS = ("grpc", "hosted", "direct")
 SERVICE = "envoy.service.auth.v3.Authorization"
 CHECK = f"/{SERVICE}/Check"
 BALANCE_NANOS = 10**13

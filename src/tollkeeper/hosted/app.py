@@ -18,13 +18,14 @@ import structlog
 
 from tollkeeper.hosted.calls import Calls, Scope, Send
 from tollkeeper.hosted.control import DRAIN, DRAINED, READY, ControlLine
-from tollkeeper.hosted.health import PATH as HEALTH_PATH
-from tollkeeper.hosted.health import health_method
 from tollkeeper.hosted.patience import Receive
-from tollkeeper.hosted.roles import ROLES, OpenRole
+from tollkeeper.hosted.traced_calls import TracedCalls
 from tollkeeper.logs import set_up_logs
 from tollkeeper.running import run_beside, spare_garbage
-from tollkeeper.settings import HostedRole, load_hosting, load_settings
+from tollkeeper.settings import UnaryRole, load_hosting, load_settings
+from tollkeeper.unary.health import PATH as HEALTH_PATH
+from tollkeeper.unary.health import health_method
+from tollkeeper.unary.roles import ROLES, OpenRole
 
 log = structlog.get_logger("hosted")
 
@@ -38,7 +39,7 @@ class HostedApplication:
 
     _asgi_single_callable = True  # spares pyvoy its guess
 
-    def __init__(self, roles: Mapping[HostedRole, OpenRole]) -> None:
+    def __init__(self, roles: Mapping[UnaryRole, OpenRole]) -> None:
         self._roles = roles
         self._calls: Calls | None = None
         self._draining = False
@@ -72,16 +73,17 @@ class HostedApplication:
         settings = load_settings()
         line = ControlLine.inherited(hosting.control_fd)
         open_role = self._roles[hosting.role]
-        async with open_role(settings, hosting.worker, lambda: self._draining) as hosted:
-            health = health_method((hosted.service,), lambda: self._draining)
+        async with open_role(settings, hosting.worker, lambda: self._draining) as served:
+            health = health_method((served.service,), lambda: self._draining)
             loop = asyncio.get_running_loop()
-            calls = self._calls = hosted.calls({**hosted.methods, HEALTH_PATH: health}, loop)
+            kind = TracedCalls if served.traced else Calls
+            calls = self._calls = kind({**served.methods, HEALTH_PATH: health}, loop)
             await send({"type": "lifespan.startup.complete"})
             started.set()
             await line.say(READY)
             spare_garbage()
             obeying = self._obey(line, calls, float(settings.drain_deadline_s))
-            await run_beside(_until_shutdown(receive), (*hosted.jobs, obeying))
+            await run_beside(_until_shutdown(receive), (*served.jobs, obeying))
         log.info("stopped")
 
     async def _obey(self, line: ControlLine, calls: Calls, deadline_s: float) -> None:

@@ -7,29 +7,25 @@ A status other than OK needs no message: its headers say everything (*trailers-o
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from tollkeeper.hosted.frames import (
+from tollkeeper.hosted.patience import Call, Patience, Receive
+from tollkeeper.unary.frames import (
     ACCEPTED_ENCODINGS,
     HEADER_BYTES,
     read_frame,
-    refuse_encoding,
     too_large,
     write_frame,
 )
-from tollkeeper.hosted.patience import Call, Patience, Receive
-from tollkeeper.hosted.status import CallFailed, Code, message_header
-from tollkeeper.hosted.timeouts import Timeouts
+from tollkeeper.unary.method import Method
+from tollkeeper.unary.opening import find_method, read_headers
+from tollkeeper.unary.status import CallFailed, Code, message_header
+from tollkeeper.unary.timeouts import Timeouts
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Scope = dict[str, Any]
-Answer = Callable[[bytes], Awaitable[bytes]]
-
-logger = logging.getLogger(__name__)
 
 _START = {
     "type": "http.response.start",
@@ -39,20 +35,6 @@ _START = {
 }
 _TRAILERS = {"type": "http.response.trailers", "headers": ((b"grpc-status", b"0"),)}
 _GRPC = b"application/grpc"
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """A unary method over bytes.
-
-    ``fault`` turns what ``call`` raises into a status; ``None`` is a fault of ours. ``gone`` is
-    told the answers that nobody took: their client had left before.
-    """
-
-    call: Answer
-    fault: Callable[[Exception], CallFailed | None]
-    max_bytes: int
-    gone: Callable[[bytes], None] | None = None
 
 
 class ClientGone(OSError):
@@ -76,8 +58,8 @@ class Calls:
         self.in_flight += 1
         try:
             began_s = self._loop.time()
-            method = self._method(scope["path"])
-            encoding, timeout_s = self._read_headers(scope)
+            method = find_method(self._methods, scope["path"])
+            encoding, timeout_s = read_headers(scope["method"], scope["headers"], self._timeouts)
             event = await receive()
             body = event.get("body", b"")
             if event["type"] == "http.disconnect" or event.get("more_body", False):
@@ -91,7 +73,7 @@ class Calls:
                     raise
                 raise _why_ended(call) from None
             except Exception as error:
-                raise _status_of(method, error) from error
+                raise method.failed(error) from error
             finally:
                 call.task = None
             await _succeed(method, answer, send)
@@ -103,28 +85,6 @@ class Calls:
             self.ended["CANCELLED"] += 1  # the client left; pyvoy has nobody to send to
         finally:
             self.in_flight -= 1
-
-    def _method(self, path: str) -> Method:
-        method = self._methods.get(path)
-        if method is None:
-            raise CallFailed(Code.UNIMPLEMENTED, f"no method {path}")
-        return method
-
-    def _read_headers(self, scope: Scope) -> tuple[bytes, float | None]:
-        """The encoding of the message and the time that the client gives it."""
-        encoding, timeout_s, is_grpc = b"", None, False
-        for name, value in scope["headers"]:
-            if name == b"grpc-timeout":
-                timeout_s = self._timeouts.read(value)
-            elif name == b"content-type":
-                is_grpc = value.startswith(_GRPC)
-            elif name == b"grpc-encoding":
-                encoding = value
-                if fault := refuse_encoding(value):
-                    raise fault
-        if not is_grpc or scope["method"] != "POST":
-            raise CallFailed(Code.INTERNAL, "no gRPC call: POST with application/grpc")
-        return encoding, timeout_s
 
 
 async def _read_rest(event: dict[str, Any], receive: Receive, max_bytes: int) -> bytes:
@@ -153,14 +113,6 @@ def _why_ended(call: Call) -> Exception:
     if call.ending == "gone":
         return ClientGone()
     return CallFailed(Code.DEADLINE_EXCEEDED, "the deadline is over")
-
-
-def _status_of(method: Method, error: Exception) -> CallFailed:
-    failed = method.fault(error)
-    if failed is None:
-        logger.error("a call failed", exc_info=error)
-        failed = CallFailed(Code.UNAVAILABLE, "the call failed")
-    return failed
 
 
 async def _succeed(method: Method, answer: bytes, send: Send) -> None:

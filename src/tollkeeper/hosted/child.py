@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import os
-import signal
 import socket
-import sys
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from billing.errors import TollkeeperError
 from tollkeeper.addresses import Address
@@ -18,14 +14,11 @@ from tollkeeper.hosted.certificates import Certificates
 from tollkeeper.hosted.control import DRAIN, DRAINED, READY, ControlLine
 from tollkeeper.hosted.parts import HostParts
 from tollkeeper.running import run_beside
-from tollkeeper.settings import HostedRole, hosting_environment
+from tollkeeper.settings import UnaryRole, hosting_environment
 from tollkeeper.tls_files import ListenerTls
+from tollkeeper.workers.lifetime import CLOSE_S, START_S, tie_to_parent
 
-START_S = 30.0
-CLOSE_S = 8.0
-"""After SIGTERM: the journal is flushed, connections are closed."""
 LOG_FORMAT = '{"level":"%l","logger":"envoy","event":"%j"}'
-_PR_SET_PDEATHSIG = 1
 
 
 class HostedWorker:
@@ -34,7 +27,7 @@ class HostedWorker:
     def __init__(
         self,
         parts: HostParts,
-        role: HostedRole,
+        role: UnaryRole,
         worker: int,
         *,
         address: Address,
@@ -44,7 +37,7 @@ class HostedWorker:
     ) -> None:
         self.name = f"{role} {worker}"
         self._parts = parts
-        self._role: HostedRole = role
+        self._role: UnaryRole = role
         self._worker = worker
         self._env = env
         self._address = address
@@ -153,18 +146,3 @@ class HostedWorker:
             **self._parts.environment(),
             **hosting_environment(self._role, self._worker, control_fd),
         }
-
-
-def tie_to_parent() -> Callable[[], None] | None:
-    """Runs in the child before Envoy: SIGKILL when the parent dies. Elsewhere than on Linux the
-    worker sees the end of the control line instead."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
-
-    def tie() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return tie

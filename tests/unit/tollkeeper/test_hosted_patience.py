@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tollkeeper.hosted import patience
-from tollkeeper.hosted.calls import Calls, Method
-from tollkeeper.hosted.status import CallFailed, Code
+from tollkeeper.hosted.calls import Calls
+from tollkeeper.unary.method import Method
+from tollkeeper.unary.status import CallFailed, Code
 
 PATH = "/service/Method"
 HEADERS = [(b"content-type", b"application/grpc")]

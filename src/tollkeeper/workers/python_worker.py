@@ -9,12 +9,12 @@ from collections.abc import Mapping
 
 from billing.errors import TollkeeperError
 from tollkeeper.addresses import Address
-from tollkeeper.hosted.child import CLOSE_S, START_S, tie_to_parent
+from tollkeeper.workers.lifetime import CLOSE_S, START_S, tie_to_parent
 
 POLL_S = 0.05
 
 
-class GrpcWorker:
+class PythonWorker:
     """``python -m tollkeeper.serve ROLE WORKER``; it drains by itself on SIGTERM."""
 
     def __init__(self, role: str, worker: int, address: Address, env: Mapping[str, str]) -> None:

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from billing.errors import TollkeeperError
-from tollkeeper.hosted import supervisor
-from tollkeeper.hosted.supervisor import supervise
+from tollkeeper.workers import supervisor
+from tollkeeper.workers.supervisor import supervise
 
 
 class Worker:

@@ -8,8 +8,8 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from tollkeeper.hosted.calls import Method
-from tollkeeper.hosted.status import CallFailed, Code
+from tollkeeper.unary.method import Method
+from tollkeeper.unary.status import CallFailed, Code
 
 PATH: Final = "/grpc.health.v1.Health/Check"
 MAX_BYTES: Final = 1_024

@@ -1,4 +1,4 @@
-"""The roles that can be hosted: what each of them answers, and what runs beside it."""
+"""The roles of unary methods: what each of them answers, and what runs beside it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from prometheus_client import CollectorRegistry
 
 from billing.ticket import Ticket
 from envoyapi.auth_v3_pb2 import CheckResponse
@@ -20,34 +22,39 @@ from ratelimit.service import Service
 from tollkeeper.addresses import Address
 from tollkeeper.catalog_watch import CatalogWatch
 from tollkeeper.config import load_config
-from tollkeeper.hosted.calls import Answer, Calls, Method
-from tollkeeper.hosted.status import CallFailed, Code
-from tollkeeper.hosted.traced_calls import TracedCalls, with_trace_headers
 from tollkeeper.pages import Check, pages, serve_http
-from tollkeeper.serve import new_registry, traced
-from tollkeeper.settings import HostedRole, Settings
+from tollkeeper.settings import Settings, UnaryRole
+from tollkeeper.telemetry import new_registry, traced
+from tollkeeper.unary.method import Answer, Method
+from tollkeeper.unary.status import CallFailed, Code
+from tollkeeper.unary.trace_headers import with_trace_headers
 from tollkeeper.wiring.authz import FrontDoor, open_front_door
 from tollkeeper.wiring.ratelimit import ratelimit_settings
 
 
 @dataclass(frozen=True, slots=True)
-class Hosted:
-    """A role that is ready to answer by ``calls``; ``jobs`` have to run as long as it does."""
+class Served:
+    """A role that is ready to answer; ``jobs`` have to run as long as it does,
+    ``registry`` has its metrics.
+
+    ``traced`` asks whoever carries the calls to remember their trace headers.
+    """
 
     service: str
+    registry: CollectorRegistry
     methods: Mapping[str, Method]
     jobs: Sequence[Coroutine[Any, Any, None]]
-    calls: type[Calls] = Calls
+    traced: bool = False
 
 
-OpenRole = Callable[[Settings, int, Callable[[], bool]], AbstractAsyncContextManager[Hosted]]
+OpenRole = Callable[[Settings, int, Callable[[], bool]], AbstractAsyncContextManager[Served]]
 """Settings, the worker's number, and whether it is draining."""
 
 
 @asynccontextmanager
 async def open_authz(
     settings: Settings, worker: int, draining: Callable[[], bool]
-) -> AsyncIterator[Hosted]:
+) -> AsyncIterator[Served]:
     """One worker of the front door."""
     registry = new_registry()
     watch = CatalogWatch(settings, registry, with_credentials=True)
@@ -64,20 +71,21 @@ async def open_authz(
         most_bytes = front.limits.max_message_bytes
         answer: Answer = front.handler.check
         if tracing is not None:
-            answer = with_trace_headers(tracing.hosted_checks(answer))
+            answer = with_trace_headers(tracing.unary_checks(answer))
         check = Method(answer, _check_fault, most_bytes, partial(_let_go, front))
-        yield Hosted(
+        yield Served(
             CHECK_SERVICE,
+            registry,
             {f"/{CHECK_SERVICE}/Check": check},
             (*front.jobs, watch.run(front.door.offer), shown),
-            Calls if tracing is None else TracedCalls,
+            traced=tracing is not None,
         )
 
 
 @asynccontextmanager
 async def open_ratelimit(
     settings: Settings, worker: int, draining: Callable[[], bool]
-) -> AsyncIterator[Hosted]:
+) -> AsyncIterator[Served]:
     """The rate-limit service; it has one worker."""
     assert worker == 0, "rate limits are counted by one process"
     own, registry = ratelimit_settings(settings), new_registry()
@@ -90,8 +98,9 @@ async def open_ratelimit(
         shown = Pages(service.handler, facts, registry, own.request_size_max_bytes)
         where = settings.ratelimit_metrics_listen
         limit = Method(service.handler.should_rate_limit, _limit_fault, own.request_size_max_bytes)
-        yield Hosted(
+        yield Served(
             RATELIMIT_SERVICE,
+            registry,
             {f"/{RATELIMIT_SERVICE}/ShouldRateLimit": limit},
             (service.rules.run(), serve_http(shown.app(), where, settings.metrics_tls)),
         )
@@ -99,11 +108,11 @@ async def open_ratelimit(
         await service.close()
 
 
-ROLES: Mapping[HostedRole, OpenRole] = {"authz": open_authz, "ratelimit": open_ratelimit}
+ROLES: Mapping[UnaryRole, OpenRole] = {"authz": open_authz, "ratelimit": open_ratelimit}
 
 
 def readiness_of(address: Address, draining: Callable[[], bool]) -> Check:
-    """Whether Envoy listens for this worker, and the worker takes new calls."""
+    """Whether this worker's address answers, and the worker takes new calls."""
 
     async def readiness() -> str:
         if draining():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tollkeeper.hosted.status import CallFailed, Code
+from tollkeeper.unary.status import CallFailed, Code
 
 MAX_DIGITS: Final = 8
 MAX_REMEMBERED: Final = 64

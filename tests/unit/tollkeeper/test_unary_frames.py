@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tollkeeper.hosted.frames import read_frame, refuse_encoding, write_frame
-from tollkeeper.hosted.status import MAX_MESSAGE_CHARS, CallFailed, Code, message_header
-from tollkeeper.hosted.timeouts import Timeouts
+from tollkeeper.unary.frames import read_frame, refuse_encoding, write_frame
+from tollkeeper.unary.status import MAX_MESSAGE_CHARS, CallFailed, Code, message_header
+from tollkeeper.unary.timeouts import Timeouts
 
 MAX_BYTES = 100
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-from tollkeeper.hosted.status import CallFailed, Code
+from tollkeeper.unary.status import CallFailed, Code
 
 HEADER_BYTES: Final = 5
 ACCEPTED_ENCODINGS: Final = b"identity,deflate,gzip"

@@ -1,0 +1,98 @@
+"""Answering calls: one task for each, its deadline, its client's departure, its status."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from typing import Protocol
+
+from tollkeeper.direct.deadlines import Deadlines
+from tollkeeper.direct.stream import Stream
+from tollkeeper.unary.frames import read_frame
+from tollkeeper.unary.method import Method
+from tollkeeper.unary.status import CallFailed, Code
+from tollkeeper.unary.trace_headers import remembered
+
+CANCELLED = "CANCELLED"
+"""How a call ended whose client left before its answer; nobody is told."""
+
+
+class Sends(Protocol):
+    """Where an answer goes."""
+
+    def succeed(self, stream: Stream, answer: bytes) -> bool:
+        """Send it; False when nobody wants it any more."""
+
+    def fail(self, stream: Stream, failed: CallFailed) -> None:
+        """Send a status, unless nobody wants it any more."""
+
+
+class Calls:
+    """The calls of one server, of all its connections. ``ended`` counts them by status name;
+    ``traced`` remembers the trace headers of each."""
+
+    def __init__(
+        self, methods: Mapping[str, Method], loop: asyncio.AbstractEventLoop, *, traced: bool
+    ) -> None:
+        self.methods = methods
+        self.loop = loop
+        self.in_flight = 0
+        self.ended: Counter[str] = Counter()
+        self._traced = traced
+        self._deadlines = Deadlines(loop)
+
+    def begin(self, stream: Stream, connection: Sends) -> None:
+        """Answer a call whose message is complete."""
+        answering = self._answer_traced if self._traced else self._answer
+        stream.task = self.loop.create_task(answering(stream, connection))
+        timeout_s = stream.opening.timeout_s
+        if timeout_s is not None:
+            self._deadlines.begin(stream, timeout_s)
+
+    async def _answer_traced(self, stream: Stream, connection: Sends) -> None:
+        with remembered(stream.opening.headers):
+            await self._answer(stream, connection)
+
+    async def _answer(self, stream: Stream, connection: Sends) -> None:
+        self.in_flight += 1
+        opening = stream.opening
+        method = opening.method
+        assert method is not None, "what has none was answered by its headers"
+        try:
+            body = stream.body[0] if len(stream.body) == 1 else b"".join(stream.body)
+            stream.body.clear()
+            message = read_frame(body, opening.encoding, method.max_bytes)
+            answer = await method.call(message)
+            stream.task = None
+            if connection.succeed(stream, answer):
+                self.ended["OK"] += 1
+                return
+            self.ended[CANCELLED] += 1
+            if method.gone is not None:
+                method.gone(answer)
+        except asyncio.CancelledError:
+            self._cancelled(stream, connection)
+        except CallFailed as failed:
+            self._fail(stream, connection, failed)
+        except Exception as error:  # noqa: BLE001 - the method says what it means; ours is logged there
+            self._fail(stream, connection, method.failed(error))
+        finally:
+            stream.task = None
+            if stream.timer is not None:
+                stream.timer.cancel()
+            self.in_flight -= 1
+
+    def _cancelled(self, stream: Stream, connection: Sends) -> None:
+        """Ended by us, or with the whole process, which rises."""
+        if stream.ending == "gone":
+            self.ended[CANCELLED] += 1
+        elif stream.ending == "deadline":
+            over = CallFailed(Code.DEADLINE_EXCEEDED, "the deadline is over")
+            self._fail(stream, connection, over)
+        else:
+            raise asyncio.CancelledError
+
+    def _fail(self, stream: Stream, connection: Sends, failed: CallFailed) -> None:
+        self.ended[failed.code.name] += 1
+        connection.fail(stream, failed)

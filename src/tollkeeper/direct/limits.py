@@ -1,0 +1,29 @@
+"""Every bound of the direct transport, with its unit, its default and the reason for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class DirectLimits:
+    """``max_connections``: a gateway opens one or two for each of its threads, so this is hundreds
+    of gateways. ``max_streams`` of one connection: more calls than any role takes at once, which
+    then says so itself.
+
+    ``receive_bytes``: bodies of one connection that are not complete yet. ``body_s``: how long a
+    client may take to send a body, ``deliver_s`` to take an answer, ``hello_s`` to say that it
+    speaks HTTP/2. ``linger_s``: how long one that broke the protocol may still send.
+
+    ``free_resets``: calls that a client may take back before it counts; whoever takes back more
+    than half of its calls then is cut off (CVE-2023-44487).
+    """
+
+    max_connections: int = 1_024
+    max_streams: int = 1 << 15
+    receive_bytes: int = 64 << 20
+    body_s: float = 10.0
+    deliver_s: float = 10.0
+    hello_s: float = 10.0
+    linger_s: float = 1.0
+    free_resets: int = 10_000
