@@ -1,7 +1,8 @@
-"""Real servers for the tests that want them, each started once, when a test first asks for it; and
-how many examples a property is tried on."""
+"""Real servers for the tests that want them, each started once, when a test first asks for it; how
+many examples a property is tried on; and what the garbage collector need not look at."""
 
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncIterator, Generator
 
 import pytest
 import pytest_asyncio
@@ -18,6 +19,17 @@ settings.register_profile("short", max_examples=10, derandomize=True, deadline=N
 settings.register_profile("thorough", max_examples=100, derandomize=True, deadline=None)
 # `make test` of everything asks for the thorough one: --hypothesis-profile=thorough
 settings.load_profile("short")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Modules and tests stay to the end: nothing of them is searched for garbage, once read."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
