@@ -1,6 +1,6 @@
 """One check, from bytes to bytes, whatever carries them.
 
-``grpc.aio`` (:mod:`extauthz.server`) and an Envoy that hosts Python serve the same handler. Faults
+``grpc.aio`` (:mod:`extauthz.server`) and the other transports serve the same handler. Faults
 are caught here, once: a check that cannot be decided ends as :class:`CheckFailed` with a status
 that makes Envoy apply the failure mode of its configuration.
 """
