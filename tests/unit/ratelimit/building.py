@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 from ratelimit.decision import Decision
 from ratelimit.descriptors import Descriptor, LimitRequest, Override
@@ -10,6 +11,7 @@ from ratelimit.fallback import Fallback
 from ratelimit.limiter import Limiter
 from ratelimit.metrics import Metrics
 from ratelimit.rule_files import load_texts
+from ratelimit.rules import RuleSet
 from ratelimit.settings_values import RateLimitSettings
 from ratelimit.stores.memory import MemoryStore
 from ratelimit.stores.protocol import CounterStore
@@ -53,6 +55,13 @@ class Built:
         return "".join("x" if answer.over else "." for answer in answers)
 
 
+@cache
+def rules_of(*texts: str, merge_domains: bool = False) -> RuleSet:
+    """The rules of these files, read once; who judges by them never changes them."""
+    files = {f"rules-{number}.yaml": text for number, text in enumerate(texts)}
+    return load_texts(files, merge_domains=merge_domains)
+
+
 def built(
     *texts: str,
     settings: RateLimitSettings | None = None,
@@ -67,8 +76,7 @@ def built(
     local = MemoryStore(settings.memory_counters_max)
     fallback = Fallback(settings.on_failure, settings.local_share, local, metrics)
     limiter = Limiter(store, fallback, settings, metrics, clock_us=clock)
-    files = {f"rules-{number}.yaml": text for number, text in enumerate(texts)}
-    limiter.take_rules(load_texts(files, merge_domains=settings.merge_domains))
+    limiter.take_rules(rules_of(*texts, merge_domains=settings.merge_domains))
     return Built(limiter, metrics, clock, store, local)
 
 

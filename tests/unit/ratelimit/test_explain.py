@@ -7,11 +7,10 @@ import pytest
 from ratelimit.descriptors import Descriptor, Override
 from ratelimit.errors import InvalidRequest
 from ratelimit.explain import Explanation, explain, parse_entries
-from ratelimit.rule_files import load_texts
 from ratelimit.settings_values import RateLimitSettings
 from ratelimit.stores.memory import MemoryStore
 from ratelimit.units import Unit
-from tests.unit.ratelimit.building import T0_US, built, one
+from tests.unit.ratelimit.building import T0_US, built, one, rules_of
 
 RULES = """
 domain: d
@@ -25,9 +24,8 @@ descriptors:
 async def told(*words: str, domain: str = "d", override: Override | None = None) -> Explanation:
     """The explanation over an empty store."""
     descriptor = Descriptor(parse_entries(words), 1, override)
-    rules = load_texts({"f.yaml": RULES})
     store, settings = MemoryStore(10), RateLimitSettings()
-    return await explain(rules, store, settings, domain, descriptor, now_us=T0_US)
+    return await explain(rules_of(RULES), store, settings, domain, descriptor, now_us=T0_US)
 
 
 async def test_verdicts() -> None:
@@ -45,7 +43,7 @@ async def test_rule_counter_and_limit() -> None:
     """The rule with its file and line, the counter's name, and what would be left."""
     explanation = await told("two=1")
     assert explanation.rule == "d.two"
-    assert explanation.place == "f.yaml:4"
+    assert explanation.place == "rules-0.yaml:4"
     assert explanation.limit == "unit=MINUTE requests_per_unit=2, algorithm: fixed_window"
     assert explanation.counter.startswith("rl:{")
     assert (explanation.remaining, explanation.reset_s) == (1, 60)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ratelimit.keys import Part
 from ratelimit.rule_files import load_texts
 from ratelimit.rules import Domain, matches
-from tests.unit.ratelimit.building import one
+from tests.unit.ratelimit.building import one, rules_of
 
 RULES = """
 domain: d
@@ -46,7 +46,7 @@ descriptors:
 @pytest.fixture
 def domain() -> Domain:
     """The domain of the rules above."""
-    return load_texts({"d.yaml": RULES}).domains["d"]
+    return rules_of(RULES).domains["d"]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ descriptors:
 
 def test_parameters_are_no_part_of_the_counter() -> None:
     """With and without them the same counter is meant; their values are handed on."""
-    domain = load_texts({"d.yaml": PARAMETERS}).domains["d"]
+    domain = rules_of(PARAMETERS).domains["d"]
     plain = domain.match(one("account=a"))
     full = domain.match(one("account=a", "burst=9", "quoted=70"))
     assert plain is not None
