@@ -104,15 +104,15 @@ def test_a_bucket_has_no_window_edge() -> None:
 
 
 def test_a_rate_that_divides_nothing_is_exact() -> None:
-    """Seven per second are seven per second over a thousand seconds, not one more or less."""
-    limit = Limit(7, Unit.SECOND, Algorithm.TOKEN_BUCKET, burst=1, count_refused=False)
+    """Seven per second: over a hundred seconds each hit passes when its seventh of a second has
+    come, and not a microsecond before."""
+    limit = Limit(7, Unit.SECOND, Algorithm.TOKEN_BUCKET, burst=2, count_refused=False)
     counters = Counters()
-    step_us = 50_000
-    passed = sum(
-        not counters.hit(limit, 1, T0_US + step * step_us).over
-        for step in range(1000 * SECOND_US // step_us)
-    )
-    assert abs(passed - 7 * 1000 * 14_2857 // 15_0000) <= 7 * 1000 // 20
+    assert not counters.hit(limit, 2, T0_US).over
+    for number in range(1, 7 * 100 + 1):
+        due_us = T0_US - -number * SECOND_US // 7
+        assert counters.hit(limit, 1, due_us - 1).over, number
+        assert not counters.hit(limit, 1, due_us).over, number
 
 
 def test_a_changed_rate_keeps_what_was_used() -> None:
