@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from tests.unit.tollkeeper.example import default_settings
+
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -11,3 +13,4 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.upper().startswith("TOLLKEEPER_")]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("EXAMPLE_API_KEY", raising=False)
+    default_settings()  # read and kept before any test has set a variable

@@ -145,9 +145,9 @@ def test_two_price_versions_need_two_names_and_two_times(tmp_path: Path) -> None
     assert "two versions begin at this time" in str(caught.value)
 
 
-def test_a_self_service_route_has_no_price(tmp_path: Path) -> None:
+def test_a_self_service_route_has_no_price() -> None:
     """A route with charged: false needs neither meter nor tariff, and takes a prefix."""
-    route = load(EXAMPLE.read_text(), tmp_path).routes["account"]
+    route = example_config().routes["account"]
     assert (route.charged, route.meter, route.tariff, route.match.prefix) == (
         False,
         None,

@@ -20,7 +20,7 @@ PAIR = {"certificate": "/tls/a.pem", "key": "/tls/a.key"}
 
 def test_clients_need_tls_where_the_gateway_has_it() -> None:
     """TLS 1.2 or newer, both protocols, and a bound on the handshake; in clear by default."""
-    assert "transport_socket" not in chain(load_settings())
+    assert "transport_socket" not in chain(default_settings())
     found = chain(load_settings(gateway_tls=PAIR, gateway_tls_dir="/sds"))
     context = found["transport_socket"]["typed_config"]
     common = context["common_tls_context"]
@@ -82,7 +82,7 @@ def test_an_upstream_may_ask_for_a_certificate(tmp_path: Path) -> None:
     assert admin in text
     files = "    certificate_file: envoy.pem\n    key_file: /tls/envoy.key\n"
     path.write_text(text.replace(admin, admin.replace("http:", "https:") + files))
-    found = clusters(render_bootstrap(load_config(path, default_settings()), load_settings()))
+    found = clusters(render_bootstrap(load_config(path, default_settings()), default_settings()))
     typed_config = found["upstream_admin"]["transport_socket"]["typed_config"]
     assert typed_config["common_tls_context"]["tls_certificates"] == [
         {

@@ -33,6 +33,7 @@ ANOTHER: dict[str, Any] = {
     "over_limit_counters": 0,
     "concurrent_requests": 9,
 }
+HOT_REDIS = "redis://hot:1"
 RENAMED = {
     "memory_counters": "memory_counters_max",
     "over_limit_counters": "over_limit_cache_entries_max",
@@ -51,13 +52,12 @@ def test_defaults_are_the_services_own() -> None:
 @pytest.mark.parametrize("name", ANOTHER)
 def test_each_setting_changes_what_it_names(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One variable, one value, and nothing beside it; in both ways of serving."""
-    monkeypatch.setenv("TOLLKEEPER_REDIS_URL", "redis://hot:1")
-    alone = ratelimit_alone(load_settings())
-    beside = ratelimit_settings(load_settings())
+    usual = load_settings(redis_url=HOT_REDIS)
     monkeypatch.setenv(f"TOLLKEEPER_RATELIMIT_{name.upper()}", str(ANOTHER[name]))
+    settings = load_settings(redis_url=HOT_REDIS)
     changed: dict[str, Any] = {RENAMED.get(name, name): ANOTHER[name]}
-    assert ratelimit_alone(load_settings()) == replace(alone, **changed)
-    assert ratelimit_settings(load_settings()) == replace(beside, **changed)
+    assert ratelimit_alone(settings) == replace(ratelimit_alone(usual), **changed)
+    assert ratelimit_settings(settings) == replace(ratelimit_settings(usual), **changed)
 
 
 def test_every_choice_of_how_limits_are_judged_is_open() -> None:
