@@ -3,6 +3,7 @@
 import gzip
 import random
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,19 @@ PACKED: dict[str, Pack] = {
 }
 
 
+@cache
+def packed(kind: str, text: bytes) -> bytes:
+    """The content of a file of a kind, packed once."""
+    return PACKED[kind](text)
+
+
+@cache
+def noise() -> bytes:
+    """Lines that no packing makes much smaller."""
+    data = random.Random(1).randbytes(200_000).hex().encode()
+    return b"".join(data[n : n + 400] + b"\n" for n in range(0, len(data), 400))
+
+
 def write(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
@@ -35,7 +49,7 @@ def lines(path: Path, offset: int = 0, number: int = 1, most: int = 1_000) -> li
 @pytest.mark.parametrize("kind", PACKED)
 def test_every_kind_of_file_reads_alike(tmp_path: Path, kind: str) -> None:
     """Plain or packed, in one piece or several, a file has the same lines at the same offsets."""
-    found = lines(write(tmp_path / "log", PACKED[kind](TEXT)))
+    found = lines(write(tmp_path / "log", packed(kind, TEXT)))
     assert len(found) == 2_000
     assert b"\n".join([line.text or b"" for line in found]) + b"\n" == TEXT
     assert found[7] == Line(8, TEXT.index(b'{"line": 8}'), b'{"line": 7}', ended=True)
@@ -45,7 +59,7 @@ def test_every_kind_of_file_reads_alike(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", PACKED)
 def test_reading_goes_on_at_an_offset(tmp_path: Path, kind: str) -> None:
     """From any place of the unpacked content the rest comes, numbered as told."""
-    path = write(tmp_path / "log", PACKED[kind](TEXT))
+    path = write(tmp_path / "log", packed(kind, TEXT))
     whole = lines(path)
     for at in (0, 1, 1_200, 1_999):
         place = whole[at]
@@ -58,14 +72,12 @@ def test_a_truncated_file_gives_what_is_good_and_then_says_so(
     tmp_path: Path, kind: str, cut: int
 ) -> None:
     """However much is missing, the lines before it are read and the fault names the bytes."""
-    data = random.Random(1).randbytes(200_000).hex().encode()
-    text = b"".join(data[n : n + 400] + b"\n" for n in range(0, len(data), 400))
-    path = write(tmp_path / "log", PACKED[kind](text)[:-cut])
+    path = write(tmp_path / "log", packed(kind, noise())[:-cut])
     found: list[Line] = []
     with LogFile(path) as log, pytest.raises(BrokenFile, match="truncated"):
         found.extend(log.lines(0, 1, 1_000))
     assert len(found) >= 2  # a packed piece before the last was whole
-    assert b"\n".join([line.text or b"" for line in found]) + b"\n" == text[: found[-1].end]
+    assert b"\n".join([line.text or b"" for line in found]) + b"\n" == noise()[: found[-1].end]
 
 
 @pytest.mark.parametrize(
