@@ -8,7 +8,7 @@ from rich.table import Table
 
 from bench.answers import Answer, Pace
 from bench.rounds import Case, Row, take_turns
-from bench.stage import Stage
+from bench.stage import DO_NOTHING, Stage
 
 CONNECTIONS = (1, 8, 64, 256)
 
@@ -16,8 +16,7 @@ CONNECTIONS = (1, 8, 64, 256)
 async def ask(stage: Stage, pace: Pace) -> Answer:
     """The main gateways at every number of connections."""
     gateways = {"Envoy alone": ("alone", "ping"), "everything": ("everything", "ping-inline")}
-    if "do-nothing hosted" in stage.gateways:
-        gateways["do-nothing check"] = ("do-nothing hosted", "ping")
+    gateways["do-nothing check"] = (DO_NOTHING, "ping")
     numbers = CONNECTIONS[:3] if pace.quick else CONNECTIONS
     cases = [
         Case(f"{name} {number}", gateway, route, number)
