@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from accesslog.adopt import Adopter
 from accesslog.backoff import Backoff
@@ -123,7 +124,7 @@ def _adopter(root: Path, desk: Desk) -> Adopter:
 def _teller(signal: SpoolSignal | None, intake: Intake, desk: Desk) -> FullnessTeller | None:
     if signal is None:
         return None
-    return FullnessTeller(signal, lambda: intake.is_full, desk.notices.tell)
+    return FullnessTeller(signal, str(uuid4()), lambda: intake.is_full, desk.notices.tell)
 
 
 def _oldest_us(spool: Spool, adopter: Adopter | None) -> int | None:

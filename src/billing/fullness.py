@@ -1,10 +1,11 @@
 """Whether the back door still has room for what requests really cost, as the front door knows it.
 
-A settler whose spool takes no more says so, again and again, in Redis; each time for a few seconds
-only, so that one that dies does not speak for ever. Every worker looks there once a second, beside
-its checks. Meanwhile a route does as it declares: ``closed`` refuses new requests, because nobody
-might ever hear what they cost; ``open`` goes on, and what went on is counted, and told with its
-times, so that the log file can be replayed.
+Every settler says in Redis, again and again, whether its spool takes more; each time for a few
+seconds only, so that one that dies does not speak for ever. Every worker looks there once a second,
+beside its checks. The back door is full when a settler is and none has room: while one has, Envoy
+sends it what the others cannot take. Meanwhile a route does as it declares: ``closed`` refuses new
+requests, because nobody might ever hear what they cost; ``open`` goes on, and what went on is
+counted, and told with its times, so that the log file can be replayed.
 """
 
 from __future__ import annotations
@@ -30,36 +31,38 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class SpoolSignal(Protocol):
-    """Where settlers say that they have no room, and workers hear it."""
+    """Where settlers say whether they have room, and workers hear it."""
 
-    async def say_full(self, for_s: float) -> None:
-        """Say that a spool takes no more; it holds for so many seconds."""
+    async def say(self, settler: str, *, full: bool, for_s: float) -> None:
+        """Say whether a settler's spool takes no more; it holds for so many seconds."""
 
     async def is_full(self) -> bool:
-        """Whether anybody said so lately."""
+        """Whether a settler said lately that it is full, and none that it has room."""
 
 
 class FullnessTeller:
-    """Says that the spool is full for as long as it is; ``is_full`` asks the spool."""
+    """Says whether the spool of a settler is full; ``is_full`` asks the spool."""
 
     def __init__(
         self,
         signal: SpoolSignal,
+        settler: str,
         is_full: Callable[[], bool],
         report: Callable[[str, str], None],
     ) -> None:
         self._signal = signal
+        self._settler = settler
         self._is_full = is_full
         self._report = report
 
     async def tell(self) -> None:
-        """Say it, if it is so; a Redis that is away is told the next time."""
-        if not self._is_full():
-            return
+        """Say it; a Redis that is away is told the next time."""
+        full = self._is_full()
         try:
-            await self._signal.say_full(SAID_S)
+            await self._signal.say(self._settler, full=full, for_s=SAID_S)
         except Unavailable as error:
-            self._report("spool_full_untold", str(error))
+            if full:
+                self._report("spool_full_untold", str(error))
 
     async def run(self, sleep: Sleep = asyncio.sleep) -> None:
         """Look for ever."""
@@ -90,13 +93,11 @@ class Fullness:
         self._went_on = 0
         self._decided = Counter(
             "tollkeeper_spool_full_requests_total",
-            "Requests that came while a spool was full, by route and by what it declares.",
+            "Requests that came while no settler had room, by route and by what it declares.",
             ["route", "posture"],
             registry=registry,
         )
-        shown = Gauge(
-            "tollkeeper_spool_full", "1 while a settler says that it is full.", registry=registry
-        )
+        shown = Gauge("tollkeeper_spool_full", "1 while no settler has room.", registry=registry)
         shown.set_function(lambda: float(self.is_full))
 
     def judge(self, route: Route) -> Refusal | None:
@@ -127,10 +128,12 @@ class Fullness:
         now_s = self._clock()
         if self.is_full:
             self._since_s, self._went_on = now_s, 0
-            self._report("a spool is full: closed routes refuse, open ones go on and are marked")
+            self._report(
+                "no settler has room: closed routes refuse, open ones go on and are marked"
+            )
             return
         times = f"from Unix second {int(self._since_s)} to {int(now_s)}"
         self._report(
-            f"the spool has room again: {self._went_on} requests went on {times};"
+            f"there is room again: {self._went_on} requests went on {times};"
             " replay the log file of that time if Envoy dropped entries"
         )

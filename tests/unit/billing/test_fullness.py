@@ -11,20 +11,21 @@ from billing.fullness import INTERVAL_S, NO_ROOM, SAID_S, Fullness, FullnessTell
 
 
 class Signal:
-    """One word with an end, over a clock that a test moves."""
+    """Words with an end, over a clock that a test moves."""
 
     def __init__(self) -> None:
         self.now_s = 1_000.0
-        self.ends_s = 0.0
+        self.words: dict[str, tuple[bool, float]] = {}
         self.away = False
 
-    async def say_full(self, for_s: float) -> None:
+    async def say(self, settler: str, *, full: bool, for_s: float) -> None:
         self._answer()
-        self.ends_s = self.now_s + for_s
+        self.words[settler] = full, self.now_s + for_s
 
     async def is_full(self) -> bool:
         self._answer()
-        return self.now_s < self.ends_s
+        held = [full for full, ends_s in self.words.values() if self.now_s < ends_s]
+        return bool(held) and all(held)
 
     def _answer(self) -> None:
         if self.away:
@@ -51,7 +52,7 @@ async def test_a_closed_route_refuses_and_an_open_one_is_marked() -> None:
     """While a spool is full; what went on is counted by route, and told with its times."""
     signal = Signal()
     worker = Worker(signal)
-    await signal.say_full(SAID_S)
+    await signal.say("one", full=True, for_s=SAID_S)
     await worker.fullness.look()
     assert worker.count("tollkeeper_spool_full") == 1
     assert worker.fullness.judge(route("chat", "closed")) is NO_ROOM
@@ -71,7 +72,9 @@ async def test_a_redis_that_is_away_changes_nothing() -> None:
     """What was heard last holds on both sides, and the settler's word is said when it is back."""
     signal = Signal()
     worker, told = Worker(signal), list[tuple[str, str]]()
-    teller = FullnessTeller(signal, lambda: True, lambda kind, text: told.append((kind, text)))
+    teller = FullnessTeller(
+        signal, "one", lambda: True, lambda kind, text: told.append((kind, text))
+    )
     signal.away = True
     await teller.tell()
     await worker.fullness.look()
@@ -85,23 +88,41 @@ async def test_a_redis_that_is_away_changes_nothing() -> None:
     assert worker.count("tollkeeper_spool_full") == 1
 
 
-async def test_a_spool_with_room_says_nothing() -> None:
-    """So the last word ends by itself, and a settler that dies does not speak for ever."""
-    signal, full = Signal(), [True]
-    teller = FullnessTeller(signal, lambda: full[0], lambda *_: None)
+async def test_one_with_room_is_enough() -> None:
+    """A settler's last word counts; closed routes refuse only when nobody takes entries."""
+    signal, full = Signal(), {"one": True, "two": False}
+    tellers = [
+        FullnessTeller(signal, name, lambda name=name: full[name], lambda *_: None) for name in full
+    ]
+
+    async def heard() -> bool:
+        for teller in tellers:
+            await teller.tell()
+        return await signal.is_full()
+
+    assert not await heard()
+    full["two"] = True
+    assert await heard()
+    full["one"] = False
+    assert not await heard()
+    signal.now_s += SAID_S
+    assert not await signal.is_full(), "a settler that died does not speak for ever"
+
+
+async def test_room_that_cannot_be_said_is_no_news() -> None:
+    """Redis being away is told by others; only fullness must not go unheard."""
+    signal, told = Signal(), list[str]()
+    teller = FullnessTeller(signal, "one", lambda: False, lambda kind, _text: told.append(kind))
+    signal.away = True
     await teller.tell()
-    assert signal.ends_s == signal.now_s + SAID_S
-    full[0] = False
-    signal.now_s += INTERVAL_S
-    await teller.tell()
-    assert signal.ends_s == signal.now_s - INTERVAL_S + SAID_S
+    assert told == []
 
 
 async def test_both_look_every_second() -> None:
     """The settler says it more often than it ends; a worker hears of it within a second."""
     signal = Signal()
     worker = Worker(signal)
-    teller = FullnessTeller(signal, lambda: True, lambda *_: None)
+    teller = FullnessTeller(signal, "one", lambda: True, lambda *_: None)
     slept_s: list[float] = []
 
     async def sleep(seconds: float) -> None:

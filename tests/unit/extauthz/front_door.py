@@ -95,13 +95,16 @@ class Clock:
 
 
 class Fill:
-    """A settler's word that its spool is full, as the test says."""
+    """The word of the only settler, as the test says."""
 
     def __init__(self) -> None:
         self.full = False
 
+    async def say(self, settler: str, *, full: bool, for_s: float) -> None:  # noqa: ARG002
+        self.full = full
+
     async def say_full(self, for_s: float) -> None:
-        self.full = for_s > 0
+        await self.say("one", full=for_s > 0, for_s=for_s)
 
     async def is_full(self) -> bool:
         return self.full
