@@ -16,6 +16,9 @@ DNS_NAME = "tollkeeper.internal"
 """What every certificate is for, beside loopback."""
 
 
+LIVES = timedelta(days=30)
+
+
 class Pair(NamedTuple):
     """The files of a certificate and of its key."""
 
@@ -35,12 +38,12 @@ class Authority:
         own = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         self.ca.write_bytes(_pem(own.sign(self._key, hashes.SHA256())))
 
-    def issue(self, name: str) -> Pair:
+    def issue(self, name: str, lives: timedelta = LIVES) -> Pair:
         """A new certificate; files of the same name are replaced, the key first."""
         key = ec.generate_private_key(ec.SECP256R1())
         places = [x509.DNSName(DNS_NAME), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         certificate = (
-            _builder(_named(name), self._name, key.public_key())
+            _builder(_named(name), self._name, key.public_key(), lives)
             .add_extension(x509.SubjectAlternativeName(places), critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -57,7 +60,10 @@ class Authority:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    lives: timedelta = LIVES,
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
@@ -66,8 +72,8 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + lives)
     )
 
 

@@ -15,14 +15,14 @@ from typing import get_args
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from tollkeeper import doctor, doctor_envoy
+from tollkeeper import doctor, doctor_certificates, doctor_envoy
 from tollkeeper.doctor import Examination, Finding, Patient, Verdict
 from tollkeeper.settings import Settings
 
 log = structlog.get_logger("doctor")
 INTERVAL_S = 60.0
 """What it looks for changes by somebody's hand, and is told by an alert after ten minutes."""
-PARTS = ("postgres", "books", "prices", "redis", "envoy")
+PARTS = ("postgres", "books", "prices", "redis", "envoy", "certificates")
 
 
 def patient_of(settings: Settings) -> Patient:
@@ -40,6 +40,7 @@ def examinations_for(patient: Patient) -> Sequence[Examination]:
         doctor.examine_prices,
         *redis,
         doctor_envoy.examine_envoy,
+        doctor_certificates.examine_certificates,
     )
 
 

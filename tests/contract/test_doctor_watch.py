@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from billing.stores.postgres_verdicts import Verdict, keep_verdict
 from devstack import free_port
+from tests.certificates import Authority
 from tests.contract.api_clients import CONFIG
 from tests.contract.desks import ANNA, START, open_office
 from tollkeeper.config import load_config
@@ -17,6 +19,7 @@ from tollkeeper.doctor import examine, examine_books
 from tollkeeper.doctor_watch import PARTS, DoctorWatch, patient_of
 from tollkeeper.operations.catalog import apply_catalog
 from tollkeeper.settings import Settings, load_settings
+from tollkeeper.tls_files import ListenerTls
 
 
 @pytest.fixture
@@ -57,8 +60,12 @@ async def test_what_is_well_has_no_bad_finding(settings: Settings) -> None:
     assert found["envoy", "skipped"] == 1
 
 
-async def test_each_broken_part_shows(settings: Settings, empty_database: str) -> None:
-    """Missing migrations, a Redis and an Envoy that do not answer, each under its own part."""
+async def test_each_broken_part_shows(
+    settings: Settings, empty_database: str, tmp_path: Path
+) -> None:
+    """Missing migrations, a Redis and an Envoy that do not answer, a certificate that is over, each
+    under its own part."""
+    pair = Authority(tmp_path).issue("over", timedelta(hours=-1))
     nowhere = f"127.0.0.1:{free_port()}"
     broken = load_settings(
         config_file=CONFIG,
@@ -66,6 +73,7 @@ async def test_each_broken_part_shows(settings: Settings, empty_database: str) -
         postgres_dsn=empty_database,
         redis_url=f"redis://{nowhere}/0",
         envoy_admin_listen=nowhere,
+        authz_tls=ListenerTls(certificate=pair.certificate, key=pair.key),
     )
     assert await _bad(broken) == set(PARTS)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any
 
 from billing.stores.redis_client import RedisClient
 from billing.stores.redis_faults import redis_faults
@@ -36,5 +35,5 @@ class RedisSpoolSignal:
             return bool(await self._ask(self._full))
 
     async def _ask(self, script: str, *arguments: str) -> Any:
-        # Sent whole: it is one call a second. redis-py's type says that it need not be awaited.
-        return await cast("Awaitable[Any]", self._client.eval(script, 1, WORDS_KEY, *arguments))
+        # Sent whole: it is one call a second.
+        return await self._client.eval(script, 1, WORDS_KEY, *arguments)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 async def examine_here() -> list[Finding]:
     """Examine what the settings name, or the stack that runs here."""
-    from tollkeeper import doctor, doctor_envoy
+    from tollkeeper import doctor, doctor_certificates, doctor_envoy
 
     return await doctor.examine(
         _patient(settings_here()),
@@ -32,6 +32,7 @@ async def examine_here() -> list[Finding]:
             doctor.examine_redis,
             doctor_envoy.examine_envoy,
             doctor_envoy.examine_roles,
+            doctor_certificates.examine_certificates,
         ),
     )
 

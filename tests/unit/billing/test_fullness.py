@@ -1,6 +1,7 @@
 """A full spool reaches the front door, and is over again when nobody says so any more."""
 
 import asyncio
+from functools import partial
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -92,7 +93,8 @@ async def test_one_with_room_is_enough() -> None:
     """A settler's last word counts; closed routes refuse only when nobody takes entries."""
     signal, full = Signal(), {"one": True, "two": False}
     tellers = [
-        FullnessTeller(signal, name, lambda name=name: full[name], lambda *_: None) for name in full
+        FullnessTeller(signal, name, partial(full.__getitem__, name), lambda *_: None)
+        for name in full
     ]
 
     async def heard() -> bool:
