@@ -7,12 +7,16 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Protocol
 
+import structlog
+
 from tollkeeper.direct.deadlines import Deadlines
 from tollkeeper.direct.stream import Stream
 from tollkeeper.unary.frames import read_frame
 from tollkeeper.unary.method import Method
 from tollkeeper.unary.status import CallFailed, Code
 from tollkeeper.unary.trace_headers import remembered
+
+log = structlog.get_logger("direct")
 
 CANCELLED = "CANCELLED"
 """How a call ended whose client left before its answer; nobody is told."""
@@ -22,7 +26,7 @@ class Sends(Protocol):
     """Where an answer goes."""
 
     def succeed(self, stream: Stream, answer: bytes) -> bool:
-        """Send it; False when nobody wants it any more."""
+        """Send it, now or when there is room; False when nobody wants it any more."""
 
     def fail(self, stream: Stream, failed: CallFailed) -> None:
         """Send a status, unless nobody wants it any more."""
@@ -50,6 +54,16 @@ class Calls:
         if timeout_s is not None:
             self._deadlines.begin(stream, timeout_s)
 
+    def untaken(self, stream: Stream, answer: bytes) -> None:
+        """Tell whoever made an answer that nobody took it; never raises, as its callers cannot."""
+        method = stream.opening.method
+        if method is None or method.gone is None:
+            return
+        try:
+            method.gone(answer)
+        except Exception:
+            log.exception("an answer that nobody took was not given back")
+
     async def _answer_traced(self, stream: Stream, connection: Sends) -> None:
         with remembered(stream.opening.headers):
             await self._answer(stream, connection)
@@ -60,17 +74,15 @@ class Calls:
         method = opening.method
         assert method is not None, "what has none was answered by its headers"
         try:
-            body = stream.body[0] if len(stream.body) == 1 else b"".join(stream.body)
-            stream.body.clear()
-            message = read_frame(body, opening.encoding, method.max_bytes)
+            body, stream.body = stream.body, b""
+            message = read_frame(bytes(body), opening.encoding, method.max_bytes)
             answer = await method.call(message)
             stream.task = None
             if connection.succeed(stream, answer):
                 self.ended["OK"] += 1
                 return
             self.ended[CANCELLED] += 1
-            if method.gone is not None:
-                method.gone(answer)
+            self.untaken(stream, answer)
         except asyncio.CancelledError:
             self._cancelled(stream, connection)
         except CallFailed as failed:

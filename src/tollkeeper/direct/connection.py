@@ -7,15 +7,18 @@ is on the way of every call is written out here; the rest is done by small funct
 from __future__ import annotations
 
 import asyncio
-from typing import Final, cast
+import math
+from typing import cast
+
+import structlog
 
 from tollkeeper.direct import judging
 from tollkeeper.direct.calls import Calls
+from tollkeeper.direct.endings import EarlyEnds, Nuisances, hang_up
 from tollkeeper.direct.frames import (
     ACK,
     END_HEADERS,
     END_STREAM,
-    FIRST_WINDOW_BYTES,
     MAX_FRAME_BYTES,
     MAX_WINDOW_BYTES,
     PADDED,
@@ -26,23 +29,23 @@ from tollkeeper.direct.frames import (
     Kind,
     Setting,
     StreamFault,
-    four_bytes,
     strip,
     write_frame,
+    write_goaway,
     write_settings,
 )
 from tollkeeper.direct.framing import FrameReader, Taker
 from tollkeeper.direct.limits import DirectLimits
 from tollkeeper.direct.openings import MAX_HEADER_BYTES, Openings
 from tollkeeper.direct.outbox import Outbox
+from tollkeeper.direct.receiving import ReceiveWindow
 from tollkeeper.direct.roll import Roll
 from tollkeeper.direct.stream import Stream
 from tollkeeper.unary.frames import HEADER_BYTES, too_large
 from tollkeeper.unary.status import CallFailed
 from tollkeeper.unary.timeouts import Timeouts
 
-MAX_REMEMBERED: Final = 1_000
-"""Streams that we ended early: what their clients had sent by then is passed over."""
+log = structlog.get_logger("direct")
 
 
 class Connection(asyncio.Protocol):
@@ -55,14 +58,14 @@ class Connection(asyncio.Protocol):
         self._roll = roll
         self._streams: dict[int, Stream] = {}
         self._last = 0
-        self._early: dict[int, None] = {}
+        self._early = EarlyEnds()
         self._unfinished: tuple[int, int, bytes] | None = None
         largest_bytes = max((method.max_bytes for method in calls.methods.values()), default=0)
         self._stream_bytes = min(largest_bytes + MAX_FRAME_BYTES * 4, MAX_WINDOW_BYTES)
-        self._room_bytes = limits.receive_bytes
-        self._freed_bytes = 0
-        self._resets = 0
-        self._broken = False
+        self._room = ReceiveWindow(limits.receive_bytes)
+        self._nuisances = Nuisances(limits.free_nuisances)
+        self._over = False
+        self._paused_s = math.inf
         self.began_s = calls.loop.time()
         takers: dict[int, Taker] = {
             Kind.DATA: self._take_data,
@@ -83,8 +86,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A peer is there; it gets our settings before it has said a word."""
         self._transport = cast("asyncio.Transport", transport)
-        self._outbox = Outbox(self._transport)
+        self._outbox = Outbox(self._transport, self._calls.loop.time)
         if not self._roll.enter(self):
+            self._over = True
             self._transport.close()
             return
         settings = {
@@ -92,56 +96,68 @@ class Connection(asyncio.Protocol):
             Setting.INITIAL_WINDOW_SIZE: self._stream_bytes,
             Setting.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES,
         }
-        more_bytes = max(self._limits.receive_bytes - FIRST_WINDOW_BYTES, 1)
-        window = write_frame(Kind.WINDOW_UPDATE, 0, 0, four_bytes(more_bytes))
-        self._transport.write(write_settings(settings) + window)
+        self._transport.write(write_settings(settings) + self._room.opening())
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The peer is gone, and with it whoever waits for an answer."""
+        self._over = True
         self._roll.leave(self)
-        for stream in self._streams.values():
-            stream.end("gone")
-        self._streams.clear()
+        self._end_all()
 
     def pause_writing(self) -> None:
         """The peer reads slower than it asks: it may not ask more before it has read."""
+        self._paused_s = self._calls.loop.time()
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
+        """The peer has read."""
+        self._paused_s = math.inf
         self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         """Take all frames that are complete."""
-        if self._broken:
+        if self._over:
             return
         try:
             self._reader.feed(data)
         except ConnectionFault as fault:
             self._break_off(fault.code, str(fault))
+        except Exception:
+            log.exception("a connection was broken off by a fault of ours")
+            self._break_off(ErrorCode.INTERNAL_ERROR, "a fault of ours")
 
     # --- from the server ---------------------------------------------------------------------
 
+    @property
+    def busy(self) -> bool:
+        """Whether calls are in hand: on their way here, being answered, or on their way back."""
+        return bool(self._streams)
+
     def go_away(self) -> None:
         """Ask the peer to begin no more calls here; those that it began are answered."""
-        if not self._transport.is_closing():
-            self._write_goaway(STREAM_BITS, ErrorCode.NO_ERROR)
+        if not self._over and not self._transport.is_closing():
+            self._transport.write(write_goaway(STREAM_BITS, ErrorCode.NO_ERROR))
 
     def close(self) -> None:
         """End it; what was written still goes out."""
-        if not self._transport.is_closing():
-            self._write_goaway(self._last, ErrorCode.NO_ERROR)
-            self._transport.close()
+        if not self._over and not self._transport.is_closing():
+            self._transport.write(write_goaway(self._last, ErrorCode.NO_ERROR))
+        self._over = True
+        self._transport.close()
 
     def look(self, now_s: float) -> None:
-        """Give up a peer that has not said hello, bodies that do not end, answers nobody takes."""
-        limits = self._limits
-        if not self._reader.greeted and self.began_s < now_s - limits.hello_s:
+        """Give up a peer that has not said hello or does not read, bodies that do not end, answers
+        nobody takes."""
+        limits, late_s = self._limits, now_s - self._limits.body_s
+        silent = not self._reader.greeted and self.began_s < now_s - limits.hello_s
+        if self._transport.is_closing():
+            self._paused_s = min(self._paused_s, now_s)  # what is left to send is not taken
+        if silent or self._paused_s < now_s - limits.deliver_s:
             self._transport.abort()
-            return
-        late_s = now_s - limits.body_s
-        late = [s for s in self._streams.values() if not s.complete and s.began_s < late_s]
-        for stream in (*late, *self._outbox.stuck(now_s - limits.deliver_s)):
-            self._end_early(stream, ErrorCode.CANCEL)
+        elif not self._over and not self._transport.is_closing():
+            late = [s for s in self._streams.values() if not s.complete and s.began_s < late_s]
+            for stream in (*late, *self._outbox.stuck(now_s - limits.deliver_s)):
+                self._end_early(stream, ErrorCode.CANCEL)
 
     # --- from calls --------------------------------------------------------------------------
 
@@ -150,7 +166,7 @@ class Connection(asyncio.Protocol):
         number = stream.number
         if number not in self._streams or self._transport.is_closing():
             return False
-        if self._outbox.answer(stream, answer, self._calls.loop.time()):
+        if self._outbox.answer(stream, answer):
             del self._streams[number]
         return True
 
@@ -204,11 +220,12 @@ class Connection(asyncio.Protocol):
     def _take_data(self, flags: int, number: int, payload: bytes) -> None:
         stream = self._streams.get(number)
         taken_bytes = len(payload)
-        self._room_bytes -= taken_bytes
-        if self._room_bytes < 0:
+        room = self._room
+        room.left_bytes -= taken_bytes
+        if room.left_bytes < 0:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more data than was allowed")
         if stream is None or stream.complete:
-            self._free(taken_bytes)
+            room.free(taken_bytes, self._transport)
             self._refuse_data(number)
             return
         stream.taken_bytes += taken_bytes
@@ -216,7 +233,10 @@ class Connection(asyncio.Protocol):
             payload = strip(Kind.DATA, flags, number, payload)
         stream.body_bytes += len(payload)
         if stream.opening.fault is None:
-            stream.body.append(payload)
+            if stream.body:
+                stream.add(payload)
+            else:
+                stream.body = payload
         if flags & END_STREAM:
             self._complete(stream)
         else:
@@ -225,7 +245,7 @@ class Connection(asyncio.Protocol):
     def _complete(self, stream: Stream) -> None:
         """The client has sent everything."""
         stream.complete = True
-        self._free(stream.taken_bytes)
+        self._room.free(stream.taken_bytes, self._transport)
         opening = stream.opening
         if opening.body_bytes is not None and opening.body_bytes != stream.body_bytes:
             raise StreamFault(ErrorCode.PROTOCOL_ERROR, stream.number)
@@ -233,15 +253,6 @@ class Connection(asyncio.Protocol):
             self._calls.begin(stream, self)
         else:
             self._answer_fault(stream, opening.fault)
-
-    def _free(self, size_bytes: int) -> None:
-        """So much more may come; the peer is told now and then."""
-        self._freed_bytes += size_bytes
-        if self._freed_bytes > self._limits.receive_bytes // 4:
-            more = four_bytes(self._freed_bytes)
-            self._transport.write(write_frame(Kind.WINDOW_UPDATE, 0, 0, more))
-            self._room_bytes += self._freed_bytes
-            self._freed_bytes = 0
 
     # --- what is seldom ----------------------------------------------------------------------
 
@@ -256,7 +267,7 @@ class Connection(asyncio.Protocol):
         method = stream.opening.method
         if method is None:
             return
-        head = b"".join(stream.body[:HEADER_BYTES])[1:HEADER_BYTES]
+        head = stream.body[1:HEADER_BYTES]
         declared_bytes = int.from_bytes(head, "big") if len(head) == HEADER_BYTES - 1 else 0
         found_bytes = max(declared_bytes, stream.body_bytes - HEADER_BYTES)
         if found_bytes > method.max_bytes:
@@ -264,8 +275,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse_data(self, number: int) -> None:
         """Data of a stream that takes none: passed over where we ended it."""
-        if number == 0 or number > self._last:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "data before headers")
+        judging.begun(number, self._last, "data")
         if number not in self._early:
             raise StreamFault(ErrorCode.STREAM_CLOSED, number)
 
@@ -284,21 +294,23 @@ class Connection(asyncio.Protocol):
 
     def _take_reset(self, _flags: int, number: int, payload: bytes) -> None:
         judging.reset(number, self._last, payload)
-        self._resets += 1
-        if self._resets > max(self._limits.free_resets, self._last // 4):
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many calls taken back")
+        self._nuisances.count(self._last)
         stream = self._streams.pop(number, None)
         if stream is not None:
-            self._drop(stream)
+            self._let_go(stream)
+            if not stream.complete:
+                self._room.free(stream.taken_bytes, self._transport)
 
     def _take_settings(self, flags: int, number: int, payload: bytes) -> None:
         settings = judging.settings(flags, number, payload)
         if flags & ACK:
             return
-        for key, value in settings:
-            if key == Setting.INITIAL_WINDOW_SIZE:
-                self._sent(self._outbox.resize(value))
+        # What a larger window lets pass comes after: the peer counts with it from here.
         self._transport.write(write_frame(Kind.SETTINGS, ACK, 0))
+        window_bytes = settings.get(Setting.INITIAL_WINDOW_SIZE)
+        if window_bytes is not None:
+            self._nuisances.count(self._last)
+            self._sent(self._outbox.resize(window_bytes))
 
     def _take_ping(self, flags: int, number: int, payload: bytes) -> None:
         judging.ping(number, payload)
@@ -315,14 +327,14 @@ class Connection(asyncio.Protocol):
             self._sent(self._outbox.widen_stream(stream, by_bytes))
 
     def _take_priority(self, _flags: int, number: int, payload: bytes) -> None:
-        judging.priority(number, payload)
+        judging.priority(number, self._last, payload)
 
     def _take_push(self, _flags: int, _number: int, _payload: bytes) -> None:
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "clients push nothing")
 
-    def _take_goaway(self, _flags: int, number: int, _payload: bytes) -> None:
+    def _take_goaway(self, _flags: int, number: int, payload: bytes) -> None:
         """The peer will begin nothing more; it closes when it has its answers."""
-        judging.of_connection(number, "going away")
+        judging.going_away(number, payload)
 
     # --- endings -----------------------------------------------------------------------------
 
@@ -335,50 +347,39 @@ class Connection(asyncio.Protocol):
         if stream is not None:
             self._end_early(stream, fault.code)
         else:
-            self._remember_early(fault.stream)
+            self._early.add(fault.stream)
             self._outbox.reset(fault.stream, fault.code)
+        self._nuisances.count(self._last)
 
     def _end_early(self, stream: Stream, code: ErrorCode) -> None:
         self._streams.pop(stream.number, None)
         self._pass_over(stream)
+        self._let_go(stream)
         self._outbox.reset(stream.number, code)
-        stream.end("gone")
 
     def _pass_over(self, stream: Stream) -> None:
         """What the client had sent by now comes too late."""
         if not stream.complete:
-            self._free(stream.taken_bytes)
-            self._remember_early(stream.number)
+            self._room.free(stream.taken_bytes, self._transport)
+            self._early.add(stream.number)
 
-    def _remember_early(self, number: int) -> None:
-        self._early[number] = None
-        if len(self._early) > MAX_REMEMBERED:
-            del self._early[next(iter(self._early))]
-
-    def _drop(self, stream: Stream) -> None:
-        """The client has taken a call back."""
-        self._outbox.forget(stream.number)
-        if not stream.complete:
-            self._free(stream.taken_bytes)
+    def _let_go(self, stream: Stream) -> None:
+        """Nobody waits for that answer any more."""
+        untaken = self._outbox.forget(stream.number)
+        if untaken is not None:
+            self._calls.untaken(stream, untaken)
         stream.end("gone")
 
+    def _end_all(self) -> None:
+        for stream in self._streams.values():
+            self._let_go(stream)
+        self._streams.clear()
+
     def _break_off(self, code: ErrorCode, why: str) -> None:
-        """Say what was wrong, and end the connection."""
+        """Say what was wrong, answer nothing more, and end the connection."""
         self._roll.broke_off(code, why)
-        self._broken = True
+        self._over = True
+        self._end_all()
         if not self._transport.is_closing():
-            self._write_goaway(self._last, code)
-            self._hang_up()
-
-    def _hang_up(self) -> None:
-        """Say no more, and hear the peer out for a moment: a connection that is closed with unread
-        bytes is reset, and the peer would never read why."""
-        transport = self._transport
-        if not transport.can_write_eof():
-            transport.close()
-            return
-        transport.write_eof()
-        self._calls.loop.call_later(self._limits.linger_s, transport.abort)
-
-    def _write_goaway(self, last: int, code: ErrorCode) -> None:
-        self._transport.write(write_frame(Kind.GOAWAY, 0, 0, four_bytes(last) + four_bytes(code)))
+            self._transport.write(write_goaway(self._last, code))
+            hang_up(self._transport, self._calls.loop, self._limits.linger_s)

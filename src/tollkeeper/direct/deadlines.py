@@ -25,8 +25,8 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, stream: Stream, timeout_s: float) -> None:
-        """End the stream's task so long after it began."""
-        if timeout_s < QUICK_S:
+        """End the stream's task so long after its headers came."""
+        if stream.began_s + timeout_s < self._loop.time() + QUICK_S:
             self._set(stream, timeout_s)
             return
         line = self._line
@@ -37,11 +37,12 @@ class Deadlines:
             self._timer = self._loop.call_later(QUICK_S, self._look)
 
     def _look(self) -> None:
-        line, soon_s = self._line, self._loop.time() - QUICK_S
-        while line and (line[0].task is None or line[0].began_s <= soon_s):
+        line, now_s = self._line, self._loop.time()
+        while line and (line[0].task is None or line[0].began_s + QUICK_S <= now_s):
             stream = line.popleft()
             timeout_s = stream.opening.timeout_s
-            if stream.task is not None and timeout_s is not None:
+            # One that was ended before its task took a step has a task for ever.
+            if stream.task is not None and not stream.ending and timeout_s is not None:
                 self._set(stream, timeout_s)
         self._timer = None
         if line:

@@ -55,6 +55,7 @@ class ErrorCode(IntEnum):
 
     NO_ERROR = 0
     PROTOCOL_ERROR = 1
+    INTERNAL_ERROR = 2
     FLOW_CONTROL_ERROR = 3
     STREAM_CLOSED = 5
     FRAME_SIZE_ERROR = 6
@@ -97,6 +98,11 @@ def number_of(text: bytes) -> int:
     return int.from_bytes(text, "big")
 
 
+def write_goaway(last: int, code: ErrorCode) -> bytes:
+    """The end of a connection; calls up to the stream ``last`` were taken."""
+    return write_frame(Kind.GOAWAY, 0, 0, four_bytes(last) + four_bytes(code))
+
+
 def write_settings(settings: dict[Setting, int]) -> bytes:
     """A frame with settings of ours."""
     payload = b"".join([key.to_bytes(2, "big") + four_bytes(v) for key, v in settings.items()])
@@ -110,11 +116,12 @@ def strip(kind: Kind, flags: int, stream: int, payload: bytes) -> bytes:
         if not payload:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "padding without a length")
         begin, end = 1, end - payload[0]
+    priority_begin = begin
     if kind is Kind.HEADERS and flags & WITH_PRIORITY:
-        depends = int.from_bytes(payload[begin : begin + 4], "big") & STREAM_BITS
-        if depends == stream:
-            raise StreamFault(ErrorCode.PROTOCOL_ERROR, stream)
         begin += 5
     if begin > end:
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "more padding than frame")
+    # A fault of the stream would leave headers unpacked, and the table of headers behind.
+    if begin - priority_begin and number_of(payload[priority_begin:][:4]) & STREAM_BITS == stream:
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
     return payload[begin:end]

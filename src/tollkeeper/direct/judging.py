@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from tollkeeper.direct.frames import (
     ACK,
     MAX_FRAME_BYTES,
@@ -29,13 +31,19 @@ def of_connection(number: int, what: str) -> None:
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"{what} belongs to the connection")
 
 
-def settings(flags: int, number: int, payload: bytes) -> list[tuple[int, int]]:
-    """The settings of the peer; none in an acknowledgement."""
+def begun(number: int, last: int, what: str) -> None:
+    """Refuse a frame of a stream that the client did not begin; ours have even numbers."""
+    if number > last or number & 1 == 0:
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"{what} of what was not begun")
+
+
+def settings(flags: int, number: int, payload: bytes) -> dict[int, int]:
+    """The settings of the peer, the last of each; none in an acknowledgement."""
     of_connection(number, "a setting")
     if len(payload) % _SETTING_BYTES or (flags & ACK and payload):
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "settings are six bytes each")
     starts = range(0, len(payload), _SETTING_BYTES)
-    return [_setting(payload[at : at + _SETTING_BYTES]) for at in starts]
+    return dict(_setting(payload[at : at + _SETTING_BYTES]) for at in starts)
 
 
 def _setting(six: bytes) -> tuple[int, int]:
@@ -57,16 +65,15 @@ def reset(number: int, last: int, payload: bytes) -> None:
     """Refuse what is no reset of a stream up to the ``last`` that was begun."""
     if len(payload) != 4:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a reset is four bytes")
-    if not 0 < number <= last:
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a reset of what was not begun")
+    begun(number, last, "a reset")
 
 
 def window(number: int, last: int, payload: bytes) -> int:
-    """By how many bytes a window grows."""
+    """By how many bytes a window grows: that of a stream, or of the connection (0)."""
     if len(payload) != 4:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a window is four bytes")
-    if number > last:
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a window of what was not begun")
+    if number:
+        begun(number, last, "a window")
     by_bytes = number_of(payload) & STREAM_BITS
     if by_bytes == 0 and number:
         raise StreamFault(ErrorCode.PROTOCOL_ERROR, number)
@@ -75,11 +82,25 @@ def window(number: int, last: int, payload: bytes) -> int:
     return by_bytes
 
 
-def priority(number: int, payload: bytes) -> None:
+def priority(number: int, last: int, payload: bytes) -> None:
     """Refuse what is no priority; nothing is preferred here (section 5.3.2)."""
     if number == 0:
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "priorities are of streams")
     if len(payload) != 5:
-        raise StreamFault(ErrorCode.FRAME_SIZE_ERROR, number)
+        _refuse(ErrorCode.FRAME_SIZE_ERROR, number, last)
     if number_of(payload[:4]) & STREAM_BITS == number:
-        raise StreamFault(ErrorCode.PROTOCOL_ERROR, number)
+        _refuse(ErrorCode.PROTOCOL_ERROR, number, last)
+
+
+def _refuse(code: ErrorCode, number: int, last: int) -> NoReturn:
+    """A stream that was not begun cannot be reset: there the connection ends."""
+    if number > last or number & 1 == 0:
+        raise ConnectionFault(code, "a broken priority")
+    raise StreamFault(code, number)
+
+
+def going_away(number: int, payload: bytes) -> None:
+    """Refuse what is no farewell."""
+    of_connection(number, "going away")
+    if len(payload) < 8:
+        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a farewell is eight bytes and more")

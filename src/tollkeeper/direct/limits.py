@@ -15,8 +15,9 @@ class DirectLimits:
     client may take to send a body, ``deliver_s`` to take an answer, ``hello_s`` to say that it
     speaks HTTP/2. ``linger_s``: how long one that broke the protocol may still send.
 
-    ``free_resets``: calls that a client may take back before it counts; whoever takes back more
-    than half of its calls then is cut off (CVE-2023-44487).
+    ``free_nuisances``: how many calls a client may take back (CVE-2023-44487) or have us end by
+    faults of theirs (CVE-2025-8671), and how many other windows it may set, before it counts;
+    whoever then has more of them than half of its calls is cut off.
     """
 
     max_connections: int = 1_024
@@ -26,4 +27,4 @@ class DirectLimits:
     deliver_s: float = 10.0
     hello_s: float = 10.0
     linger_s: float = 1.0
-    free_resets: int = 10_000
+    free_nuisances: int = 10_000

@@ -20,6 +20,10 @@ QUIET_S = 10.0
 class Peer(Protocol):
     """One connection."""
 
+    @property
+    def busy(self) -> bool:
+        """Whether calls are in hand."""
+
     def go_away(self) -> None:
         """Ask the peer to begin nothing more."""
 

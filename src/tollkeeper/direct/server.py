@@ -39,14 +39,20 @@ class DirectServer:
 
     async def start(self, where: Address, context: ssl.SSLContext | None = None) -> None:
         """Listen, in clear without a context; raises ``OSError`` when the address cannot be had."""
+        hello_s = None if context is None else self._limits.hello_s
         if where.path:
             self._listener = await self._loop.create_unix_server(
-                self._connect, where.path, ssl=context
+                self._connect, where.path, ssl=context, ssl_handshake_timeout=hello_s
             )
             return
         # Without SO_REUSEPORT an address that is taken is an error, not a share of its calls.
         self._listener = await self._loop.create_server(
-            self._connect, where.host, where.port, ssl=context, backlog=1_024
+            self._connect,
+            where.host,
+            where.port,
+            ssl=context,
+            backlog=1_024,
+            ssl_handshake_timeout=hello_s,
         )
 
     async def watch(self) -> None:
@@ -63,7 +69,7 @@ class DirectServer:
         for peer in self.roll:
             peer.go_away()
         await asyncio.sleep(IDLE_POLL_S)
-        while self.calls.in_flight > 0:
+        while self.calls.in_flight > 0 or any(peer.busy for peer in self.roll):
             await asyncio.sleep(IDLE_POLL_S)
 
     def close(self) -> None:

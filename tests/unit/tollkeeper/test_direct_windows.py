@@ -1,0 +1,284 @@
+"""Flow control in both directions (RFC 9113, section 5.2): nothing is lost, nothing goes beyond
+what the other side allows, and who is stuck holds up nobody."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from h2 import events
+from h2.settings import SettingCodes
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.tollkeeper.direct_peer import REQUEST, House, Peer, echo, frame, framed, kinds
+from tollkeeper.direct.endings import MAX_REMEMBERED, EarlyEnds
+from tollkeeper.unary.status import Code
+
+WINDOW = SettingCodes.INITIAL_WINDOW_SIZE
+DATA, SETTINGS, WINDOW_UPDATE = 0, 4, 8
+PROTOCOL_ERROR, FLOW_CONTROL_ERROR = 1, 3
+MOST = (1 << 31) - 1
+FIRST = 65_535
+ELSEWHERE = [*REQUEST[:2], (b":path", b"/else/Where"), *REQUEST[3:]]
+
+
+async def large(message: bytes) -> bytes:
+    """As many bytes as were asked for, different for each number."""
+    return random.Random(message).randbytes(int(message))
+
+
+def expected(size: int) -> bytes:
+    return random.Random(b"%d" % size).randbytes(size)
+
+
+SIZES = st.one_of(st.integers(0, 100), st.integers(16_000, 17_000), st.integers(0, 100_000))
+GROWTH = st.one_of(st.integers(1, 20), st.integers(1, 40_000))
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("connection"), GROWTH),
+        st.tuples(st.integers(0, 5), GROWTH),
+        st.tuples(st.just("settings"), st.one_of(st.integers(0, 20), st.integers(0, 70_000))),
+    ),
+    max_size=30,
+)
+
+
+@given(st.integers(0, 70_000), st.lists(SIZES, min_size=1, max_size=6), STEPS)
+def test_every_answer_arrives_whole_through_any_windows(
+    first: int, sizes: list[int], steps: list[tuple[Any, int]]
+) -> None:
+    """Of the connection, of streams, changed in the middle, also below nothing: h2 finds every byte
+    too many, and in the end all is there."""
+    house = House(large)
+    peer = Peer(house, {WINDOW: first}, takes=False)
+    streams = [peer.call(b"%d" % size) for size in sizes]
+    peer.turn()
+    for what, by in steps:
+        if what == "settings":
+            peer.h2.update_settings({WINDOW: by})
+        elif what == "connection":
+            peer.h2.increment_flow_control_window(by)
+        elif what < len(streams) and not peer.answers[streams[what]].ended:
+            peer.h2.increment_flow_control_window(by, streams[what])
+        peer.turn()
+    peer.h2.update_settings({WINDOW: 1 << 20})
+    peer.h2.increment_flow_control_window(1 << 20)
+    peer.turn()
+    for stream, size in zip(streams, sizes, strict=True):
+        assert peer.answers[stream].message == expected(size)
+    assert not peer.connection.busy
+    house.check_idle()
+
+
+def test_a_stuck_answer_holds_up_no_other() -> None:
+    """Neither one that waits for its own window, nor one that waits for that of all."""
+    peer = Peer(House(large), {WINDOW: 10}, takes=False)
+    stuck = peer.call(b"100000")
+    assert peer.ask(b"5").message == expected(5)
+    peer.h2.increment_flow_control_window(200_000, stuck)
+    peer.turn()
+    after = peer.call(b"4")
+    peer.turn()
+    assert (peer.answers[stuck].ended, peer.answers[after].ended) == (False, False)
+    peer.h2.increment_flow_control_window(FIRST)
+    peer.turn()
+    assert peer.answers[stuck].message == expected(100_000)
+    assert peer.answers[after].message == expected(4)
+
+
+def test_who_wait_for_the_same_window_take_turns() -> None:
+    """A large answer does not take all that becomes free."""
+    peer = Peer(House(large), {WINDOW: MOST}, takes=False)
+    one, other = peer.call(b"80000"), peer.call(b"80001")
+    peer.turn()
+    for _ in range(10):
+        peer.h2.increment_flow_control_window(1_000)
+        peer.turn()
+    assert len(peer.answers[one].body) == FIRST + 5_000
+    assert len(peer.answers[other].body) == 5_000
+
+
+def test_a_larger_window_is_used_after_it_was_acknowledged() -> None:
+    """Until then the client does not count with it."""
+    peer = Peer(House(large), {WINDOW: 0}, takes=False)
+    peer.call(b"10")
+    peer.turn()
+    peer.seen.clear()
+    peer.h2.update_settings({WINDOW: 100})
+    peer.turn()
+    acknowledged, *data = [type(event) for event in peer.seen]
+    assert acknowledged is events.SettingsAcknowledged
+    assert events.DataReceived in data
+
+
+def test_of_a_setting_said_twice_the_last_holds() -> None:
+    """As if the first had never been said."""
+    peer = Peer(House(large), {WINDOW: 0}, takes=False)
+    peer.call(b"10")
+    peer.turn()
+    key = b"\0" + bytes([WINDOW])
+    settings = frame(SETTINGS, 0, 0, key + (100).to_bytes(4) + key + (7).to_bytes(4))
+    peer.connection.data_received(settings)
+    assert peer.wire.take() == frame(SETTINGS, 1, 0) + frame(DATA, 0, 1, framed(expected(10))[:7])
+
+
+def test_windows_beyond_the_largest_are_refused() -> None:
+    """That of a stream on it, that of all with the connection."""
+    house = House(large)
+    peer = Peer(house, {WINDOW: 0}, takes=False)
+    within, beyond = peer.call(b"10"), peer.begin()
+    peer.h2.increment_flow_control_window(MOST, within)
+    peer.raw(frame(WINDOW_UPDATE, 0, beyond, MOST.to_bytes(4)))
+    assert (peer.answers[within].message, beyond in peer.answers) == (expected(10), False)
+    peer.raw(frame(WINDOW_UPDATE, 0, beyond, b"\0\0\0\1"))
+    assert peer.answers[beyond].reset == FLOW_CONTROL_ERROR
+    peer.raw(frame(WINDOW_UPDATE, 0, 0, MOST.to_bytes(4)))
+    assert peer.ended_by() == FLOW_CONTROL_ERROR
+    house.check_idle()
+
+
+def test_windows_that_do_not_grow_are_refused() -> None:
+    """In the same way."""
+    peer = Peer(House(large), {WINDOW: 0}, takes=False)
+    peer.call(b"10")
+    peer.turn()
+    peer.raw(frame(WINDOW_UPDATE, 0, 1, b"\x80\0\0\0"))
+    assert (peer.answers[1].reset, peer.ended_by()) == (PROTOCOL_ERROR, None)
+    peer.raw(frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\0"))
+    assert peer.ended_by() == PROTOCOL_ERROR
+
+
+def test_answers_that_wait_are_given_back_when_nobody_takes_them() -> None:
+    """Taken back by the client, given up by us, lost with the connection: whole each time."""
+    untaken: list[bytes] = []
+    house = House(large, gone=untaken.append, deliver_s=5.0)
+    peer = Peer(house, {WINDOW: 8}, takes=False)
+    back, late = peer.call(b"21"), peer.call(b"22")
+    peer.turn()
+    peer.h2.reset_stream(back)
+    peer.turn()
+    house.loop.advance(6.0)
+    peer.call(b"23")
+    peer.turn()
+    peer.connection.look(house.loop.time())
+    peer.turn()
+    assert peer.answers[late].reset == 8
+    peer.wire.abort()
+    house.loop.settle()
+    assert untaken == [expected(21), expected(22), expected(23)]
+    house.check_idle()
+
+
+def check_room(peer: Peer, *, size_bytes: int, unknown_bytes: int = 0) -> None:
+    """Our window is the first one again, in our books and in those of the client, who was not told
+    of the last quarter, and h2 not of the bytes that we sent without it."""
+    room = peer.connection._room
+    assert room.left_bytes + room._freed_bytes == room.size_bytes == size_bytes
+    assert peer.h2.outbound_flow_control_window == room.left_bytes + unknown_bytes
+    assert 0 <= room._freed_bytes <= size_bytes // 4
+
+
+@pytest.mark.parametrize("receive_bytes", [1, FIRST, FIRST + 1, 200_000])
+def test_what_came_may_come_again(receive_bytes: int) -> None:
+    """Over long runs with answers, refusals, padding and calls taken back our window neither leaks
+    nor grows."""
+    house = House(echo, receive_bytes=receive_bytes)
+    peer = Peer(house)
+    assert peer.h2.outbound_flow_control_window == max(receive_bytes, FIRST)
+    for size in range(100, 12_000, 1_100):
+        peer.call(b"x" * size)
+        taken_back = peer.begin()
+        peer.h2.send_data(taken_back, framed(b"y" * size)[:-1], pad_length=size % 256)
+        peer.h2.reset_stream(taken_back)
+        wrong = peer.begin((b"content-length", b"1"))
+        peer.h2.send_data(wrong, framed(b"z" * size), end_stream=True, pad_length=5)
+        nowhere = peer.begin(headers=ELSEWHERE)
+        peer.h2.send_data(nowhere, b"z" * size, end_stream=True)
+        peer.turn()
+    check_room(peer, size_bytes=max(receive_bytes, FIRST))
+    house.check_idle()
+
+
+def test_too_long_a_message_is_refused_before_it_comes() -> None:
+    """By the length that it declares, in however many pieces; what still comes is passed over, and
+    counted."""
+    house = House(large, max_bytes=100, receive_bytes=FIRST)
+    peer = Peer(house)
+    for pieces in ([b"\0\0\0\0\x65"], [b"", b"\0", b"\0\0", b"", b"\0\x65"]):
+        stream = peer.begin()
+        for piece in pieces:
+            assert stream not in peer.answers
+            peer.h2.send_data(stream, piece)
+            peer.turn()
+        answer = peer.answers[stream]
+        assert (answer.status, answer.ended, answer.reset) == (Code.RESOURCE_EXHAUSTED, True, 0)
+        assert answer.headers[b"grpc-message"] == b"the message has 101 bytes; at most 100"
+        peer.raw(*[frame(DATA, 0, stream, b"x" * 9_000)] * 3, frame(DATA, 1, stream))
+    assert kinds(peer.seen).count(events.StreamReset) == 2
+    check_room(peer, size_bytes=FIRST, unknown_bytes=54_000)
+    assert peer.ask(b"7").message == expected(7)
+    house.check_idle()
+
+
+def test_a_longer_body_than_it_declares_is_refused_as_well() -> None:
+    """As soon as it is longer than any message may be."""
+    peer = Peer(House(large, max_bytes=100))
+    stream = peer.begin()
+    peer.h2.send_data(stream, framed(b"short") + b"x" * 95)
+    peer.turn()
+    assert stream not in peer.answers
+    peer.h2.send_data(stream, b"x")
+    peer.turn()
+    assert peer.answers[stream].status == Code.RESOURCE_EXHAUSTED
+
+
+def test_more_than_was_allowed_is_refused() -> None:
+    """On one stream by padding alone, on the connection by what does not end."""
+    house = House(large, receive_bytes=300_000, max_bytes=100)
+    peer = Peer(house)
+    padding = frame(DATA, 8, 1, bytes([255]) + b"\0" * 255)
+    peer.begin()
+    peer.raw(*[padding] * 256)
+    assert peer.answers == {}
+    peer.raw(padding)
+    assert peer.answers[1].reset == FLOW_CONTROL_ERROR
+    house = House(large, receive_bytes=FIRST)
+    peer = Peer(house)
+    peer.begin()
+    peer.raw(*[frame(DATA, 0, 1, b"\0\0\x0f\xff\xff" * 3_000)] * 4)
+    assert peer.ended_by() is None
+    peer.raw(frame(DATA, 0, 1, b"x" * 5_536))
+    assert peer.ended_by() == FLOW_CONTROL_ERROR
+
+
+def test_small_pieces_take_no_more_room_than_large_ones() -> None:
+    """A body in thousands of frames, many of them empty, is kept as what it is."""
+    house = House(echo)
+    peer = Peer(house)
+    stream = peer.begin()
+    body = framed(random.Random(1).randbytes(3_000))
+    peer.raw(
+        *[
+            frame(DATA, 0, stream, body[at : at + 2]) + frame(DATA, 0, stream)
+            for at in range(0, 3_000, 2)
+        ]
+    )
+    (held,) = peer.connection._streams.values()
+    assert held.body == body[:3_000]
+    peer.raw(frame(DATA, 1, stream, body[3_000:]))
+    assert peer.answers[stream].message == body[5:]
+
+
+def test_early_ends_are_remembered_up_to_a_bound() -> None:
+    """The newest; of the others what still comes is refused once more."""
+    ends = EarlyEnds()
+    for number in range(1, 2 * MAX_REMEMBERED + 5, 2):
+        ends.add(number)
+    assert [number in ends for number in (1, 3, 5, 2 * MAX_REMEMBERED + 3)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
