@@ -119,7 +119,8 @@ def test_the_committed_bootstrap_is_current() -> None:
 
 def test_the_text_says_what_was_rendered(more: Config) -> None:
     """A reader of YAML gets back the very values."""
-    bootstrap = rendered(more)
+    few = {name: more.routes[name] for name in ("limited", "own", "opened")}
+    bootstrap = rendered(more.model_copy(update={"routes": few}))
     assert YAML(typ="safe", pure=True).load(to_yaml(bootstrap)) == bootstrap
 
 
