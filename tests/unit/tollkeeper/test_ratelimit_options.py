@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from pydantic import SecretStr
 
 from billing.errors import ConfigError
 from ratelimit.rules import OnFailure
 from ratelimit.settings_values import LaneSettings, RateLimitSettings, RedisSettings
+from tests.unit.tollkeeper.example import default_settings
 from tollkeeper.ratelimit_options import RatelimitOptions
 from tollkeeper.settings import load_settings
 from tollkeeper.wiring.ratelimit import ratelimit_alone, ratelimit_settings
@@ -52,7 +54,7 @@ def test_defaults_are_the_services_own() -> None:
 @pytest.mark.parametrize("name", ANOTHER)
 def test_each_setting_changes_what_it_names(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One variable, one value, and nothing beside it; in both ways of serving."""
-    usual = load_settings(redis_url=HOT_REDIS)
+    usual = default_settings().model_copy(update={"redis_url": SecretStr(HOT_REDIS)})
     monkeypatch.setenv(f"TOLLKEEPER_RATELIMIT_{name.upper()}", str(ANOTHER[name]))
     settings = load_settings(redis_url=HOT_REDIS)
     changed: dict[str, Any] = {RENAMED.get(name, name): ANOTHER[name]}
