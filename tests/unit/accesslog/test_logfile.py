@@ -32,7 +32,7 @@ def packed(kind: str, text: bytes) -> bytes:
 @cache
 def noise() -> bytes:
     """Lines that no packing makes much smaller."""
-    data = random.Random(1).randbytes(200_000).hex().encode()
+    data = random.Random(1).randbytes(100_000).hex().encode()
     return b"".join(data[n : n + 400] + b"\n" for n in range(0, len(data), 400))
 
 
