@@ -12,7 +12,8 @@ import uuid_utils
 
 from billing.catalog import Catalog
 from billing.meters.values import Ask, Quote
-from billing.reservations import Budget, Hold, JournalRow
+from billing.reservations import Hold, JournalRow
+from billing.shares import FLIGHT, UsualShares
 from billing.stores.postgres_truth import PostgresTruth
 from billing.stores.postgres_workers import PostgresWorkers
 from billing.stores.protocol import Absent
@@ -67,8 +68,6 @@ def make_tickets(
     for account_id in itertools.islice(itertools.cycle(accounts), count):
         reservation_id = str(uuid_utils.uuid7())
         expires_s = admitted_us // MICROS + LIFETIME_S
-        budgets = (Budget(f"flight:{route.profile}", 0, 100, 1),)
-        hold = Hold(reservation_id, account_id, quote.max_nanos, expires_s, budgets)
         tickets.append(
             Ticket(
                 reservation_id=reservation_id,
@@ -80,7 +79,8 @@ def make_tickets(
                 held_nanos=quote.max_nanos,
                 quoted_nanos=quote.max_nanos,
                 admitted_us=admitted_us,
-                hold=hold.record(),
+                expires_s=expires_s,
+                shares=UsualShares(FLIGHT, 0, 0),
                 basis=dict(quote.basis),
             )
         )
@@ -100,7 +100,7 @@ async def journal(pool: asyncpg.Pool, tickets: Sequence[Ticket]) -> None:
             t.price_version,
             t.held_nanos,
             t.quoted_nanos,
-            t.hold,
+            t.record(),
             "{}",
             t.admitted_us,
             t.admitted_us // MICROS + LIFETIME_S,

@@ -21,7 +21,9 @@ ENVIRONMENT_READERS = {
 }
 DATABASE_CLIENTS = {"asyncpg", "redis"}
 DATABASE_USERS = re.compile(r"tests/|bench/|src/\w+/stores/|src/tollkeeper/(wiring|migrate)\b")
-MONEY = re.compile(r"src/billing/(money|pricing|catalog|ledger|reservations|ticket|meters/\w+)\.py")
+MONEY = re.compile(
+    r"src/billing/(money|pricing|catalog|ledger|reservations|shares|ticket|meters/\w+)\.py"
+)
 UNFINISHED = re.compile(r"\b([T]ODO|[F]IXME|[X]XX)\b")
 PRIVATE_PATHS = re.compile(r"/(?:work|root|farm)/")
 ASSERTING_CALLS = re.compile(r"assert|raises|warns|fail|check|expect")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from accesslog.logline import write_line
 from accesslog.notices import Notices
 from accesslog.outcome import decide
-from accesslog.price import expires_s, settlement_of
+from accesslog.price import settlement_of
 from accesslog.settings import JudgeSettings
 from accesslog.values import Entry
 from billing.catalog import Catalog
@@ -108,7 +108,7 @@ class Judge:
     ) -> None:
         row = decide(entry)
         if row.action == "extend":
-            lifetime_s = expires_s(ticket) - ticket.admitted_us // MICROS
+            lifetime_s = ticket.expires_s - ticket.admitted_us // MICROS
             ends_s = now_us // MICROS + min(max(0, lifetime_s), self._settings.max_age_s)
             judged.extensions.append(Extension(ticket.account_id, ticket.reservation_id, ends_s))
         else:

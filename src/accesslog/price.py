@@ -150,7 +150,7 @@ def _without_usage(ticket: Ticket, route: Route | None, reason: str) -> _Priced:
 
 def _held_units(ticket: Ticket) -> int:
     """The units that were reserved of the period's quota; 0 where the plan counts none."""
-    shares = parse_record(ticket.hold).shares
+    shares = parse_record(ticket.record()).shares
     return max((share.amount for share in shares if share.name.startswith("units:")), default=0)
 
 
@@ -174,19 +174,14 @@ def _settlement(
         provider_cost_nanos=priced.provider_cost_nanos,
         held_nanos=ticket.held_nanos,
         quoted_nanos=ticket.quoted_nanos,
-        record=ticket.hold,
+        record=ticket.record(),
         formula=priced.formula,
         review=priced.review,
         facts=_facts(ticket, entry, row, route),
         admitted_us=ticket.admitted_us,
         completed_us=_completed_us(ticket, entry),
-        expires_s=expires_s(ticket),
+        expires_s=ticket.expires_s,
     )
-
-
-def expires_s(ticket: Ticket) -> int:
-    """When the reservation's lifetime ends, Unix seconds; ``ValueError`` for a broken record."""
-    return int(ticket.hold.split("|", 2)[1])
 
 
 def _completed_us(ticket: Ticket, entry: Entry) -> int:

@@ -24,6 +24,8 @@ def draw_up(  # noqa: PLR0917 - on the way of every request, where keywords cost
     """The three papers of a request, which agree in every number."""
     route = terms.route
     hold = terms.hold(request_id, quote, now_s)
+    last = terms.last
+    assert last is not None, "the hold was made of it"
     record = hold.record()
     admitted_us = int(now_s * US_PER_S)
     basis = dict(quote.basis)
@@ -52,7 +54,8 @@ def draw_up(  # noqa: PLR0917 - on the way of every request, where keywords cost
         hold.amount_nanos,
         quote.max_nanos,
         admitted_us,
-        record,
+        hold.expires_s,
+        last.usual,
         basis,
         route.tariff,
     )

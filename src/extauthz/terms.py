@@ -16,6 +16,7 @@ from billing.plans import Limits
 from billing.rate import RATE_KIND, US_PER_S, Rate, interval_us
 from billing.refusals import Refusal, refuse
 from billing.reservations import MAX_COUNTED, Budget, Hold, write_shares
+from billing.shares import DAY, FLIGHT, PERIOD, UNITS, UsualShares
 from billing.subscriptions import Principal, Subscription, judge_subscription
 from extauthz.period import DAY_S, current_period, day_start_s
 
@@ -28,11 +29,13 @@ NEVER_S = 2**53
 
 
 class Budgets(NamedTuple):
-    """The budgets of an amount, so many units and a day; ``shares`` as the record writes them."""
+    """The budgets of an amount, so many units and a day; ``shares`` as the record writes them,
+    ``usual`` as the ticket does."""
 
     asked: tuple[int, int, int]
     budgets: tuple[Budget, ...]
     shares: str
+    usual: UsualShares
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +86,8 @@ class Terms:
         last = self.last
         if last is None or last.asked != asked:
             budgets = self._budgets(*asked)
-            last = self.last = Budgets(asked, budgets, write_shares(budgets))
+            shares = write_shares(budgets)
+            last = self.last = Budgets(asked, budgets, shares, self._usual(units))
         return Hold(
             reservation_id,
             self.account_id,
@@ -131,6 +135,20 @@ class Terms:
         if self.flight_limit is not None:
             budgets.append(Budget(f"flight:{profile}", 0, self.flight_limit, 1))
         return tuple(budgets)
+
+    def _usual(self, units: int) -> UsualShares:
+        """The shares of those budgets in short."""
+        kinds = 0
+        if self.units_limit is not None:
+            kinds = UNITS
+        if self.period_spend_limit_nanos is not None:
+            kinds |= PERIOD
+        if self.day_spend_limit_nanos is not None:
+            kinds |= DAY
+        if self.flight_limit is not None:
+            kinds |= FLIGHT
+        start_s = self.period_start_s if kinds & (UNITS | PERIOD) else 0
+        return UsualShares(kinds, start_s, units if kinds & UNITS else 0)
 
 
 def agree(

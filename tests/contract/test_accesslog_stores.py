@@ -113,10 +113,10 @@ def _journal_row(ticket: Ticket) -> JournalRow:
         ticket.price_version,
         ticket.held_nanos,
         ticket.quoted_nanos,
-        ticket.hold,
+        ticket.record(),
         "{}",
         ticket.admitted_us,
-        int(ticket.hold.split("|")[1]),
+        ticket.expires_s,
     )
 
 

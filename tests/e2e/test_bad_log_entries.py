@@ -43,14 +43,16 @@ async def end(stage: Stage, *passes: Pass) -> None:
 
 
 def damaged(text: str, genuine: Ticket) -> dict[str, str]:
-    """A ticket in three forms that are not ours."""
-    version, payload, mac = text.split(".")
+    """A ticket in four forms that are not ours."""
+    *head, rest, mac = text.split(".")
     other_mac = ("A" if mac[0] != "A" else "B") + mac[1:]
-    other_payload = payload[:-1] + ("A" if payload[-1] != "A" else "B")
+    other_rest = ("A" if rest[0] != "A" else "B") + rest[1:]
+    other_ids = [head[0], head[1], genuine.key_id, head[3]]
     foreign = TicketSeal([b"the secret of somebody else"])
     return {
-        "mac": f"{version}.{payload}.{other_mac}",
-        "payload": f"{version}.{other_payload}.{mac}",
+        "mac": ".".join((*head, rest, other_mac)),
+        "rest": ".".join((*head, other_rest, mac)),
+        "ids": ".".join((*other_ids, rest, mac)),
         "foreign": foreign.sign(genuine),
     }
 
@@ -75,7 +77,7 @@ async def test_texts_that_are_no_tickets_settle_nothing(stage: Stage) -> None:
         counts(stage, "refused", 2, reason="ticket_not_a_ticket"),
         counts(stage, "refused", 1, reason="ticket_too_long"),
     ):
-        garbage = ("secretly", "2.abc.def", "1." + "A" * MAX_TICKET_CHARS)
+        garbage = ("secretly", "3.abc.def", "1." + "A" * MAX_TICKET_CHARS)
         await tell_sink(stage, [message(*map(entry, garbage))])
 
 

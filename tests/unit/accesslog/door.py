@@ -23,6 +23,7 @@ from billing.meters.reported import ReportedTariff
 from billing.meters.tokens import ModelPrice, TokenRates, TokenTariff
 from billing.meters.values import Tariff
 from billing.reservations import Hold, JournalRow, Truth
+from billing.shares import FLIGHT, UNITS, UsualShares
 from billing.stores.memory import MemoryHotStore, MemoryLedgerStore
 from billing.stores.protocol import Absent
 from billing.ticket import Ticket, TicketSeal
@@ -151,10 +152,10 @@ class Door:
             ticket.price_version,
             ticket.held_nanos,
             ticket.quoted_nanos,
-            ticket.hold,
+            ticket.record(),
             "",
             ticket.admitted_us,
-            int(ticket.hold.split("|")[1]),
+            ticket.expires_s,
         )
         await self.ledger.record([row])
         return ticket
@@ -240,19 +241,18 @@ async def open_door(
 
 def make_ticket(number: int, admitted_us: int = NOW_US, **changes: Any) -> Ticket:
     """A ticket of the route ``chat``; ``changes`` are fields of it."""
-    held_nanos = changes.get("held_nanos", 3_000_000)
-    expires_s = admitted_us // 1_000_000 + LIFETIME_S
-    fields = {
+    fields: dict[str, Any] = {
         "reservation_id": str(UUID(int=(1 << 100) + number)),
         "account_id": ANNA,
         "key_id": KEY_ID,
         "route": "chat",
         "profile": "llm",
         "price_version": "v1",
-        "held_nanos": held_nanos,
+        "held_nanos": 3_000_000,
         "quoted_nanos": 4_000_000,
         "admitted_us": admitted_us,
-        "hold": f"{held_nanos}|{expires_s}|units:llm~1798761600~700|flight:llm~0~1",
+        "expires_s": admitted_us // 1_000_000 + LIFETIME_S,
+        "shares": UsualShares(UNITS | FLIGHT, 1_798_761_600, 700),
         "basis": CHAT_BASIS,
     }
     return Ticket(**(fields | changes))

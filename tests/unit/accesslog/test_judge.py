@@ -8,7 +8,15 @@ from accesslog.judge import Extension
 from accesslog.settings import AccessLogSettings, JudgeSettings
 from billing.catalog import Catalog
 from billing.ticket import TicketSeal
-from tests.unit.accesslog.door import CATALOG, NOW_S, make_entry, make_ticket, open_door
+from tests.unit.accesslog.door import (
+    CATALOG,
+    NOW_S,
+    SECRET,
+    make_entry,
+    make_ticket,
+    open_door,
+)
+from tests.unit.billing.first_tickets import sign_first
 
 HOUR_US = 3_600 * 1_000_000
 DAY_US = 24 * HOUR_US
@@ -51,7 +59,7 @@ async def test_a_stream_that_goes_on_lives_as_long_again() -> None:
 async def test_an_absurd_lifetime_is_bounded() -> None:
     """A hold of a thousand years is extended by the longest age of a ticket at most."""
     door = await open_door()
-    ticket = make_ticket(1, hold=f"1|{NOW_S * 20}")
+    ticket = make_ticket(1, expires_s=NOW_S * 20)
     (extension,) = door.desk.judge.judge([door.entry(ticket, ongoing=True)]).extensions
     assert extension.expires_s == NOW_S + 30 * 86_400
 
@@ -62,6 +70,8 @@ async def test_an_absurd_lifetime_is_bounded() -> None:
         ("", "not_a_ticket"),
         ("nonsense", "not_a_ticket"),
         ("1.abc.def", "wrong_mac"),
+        ("2.abc.def", "wrong_mac"),
+        ("3.abc.def", "not_a_ticket"),
         ("2." + "x" * 20, "not_a_ticket"),
         ("1." + "x" * 20_000, "too_long"),
         ("1.\u00e9.x", "not_a_ticket"),
@@ -89,6 +99,17 @@ async def test_a_ticket_of_another_installation_is_forged() -> None:
     judged = door.desk.judge.judge([make_entry(foreign), make_entry(changed)])
     assert judged.refused == {"ticket_wrong_mac": 2}
     assert judged.priced == []
+
+
+async def test_a_ticket_of_the_first_form_is_settled_alike() -> None:
+    """What was admitted before an upgrade, or stands in an old log file, has the same price."""
+    door = await open_door()
+    tickets = [make_ticket(1), make_ticket(2, route="chat-charged")]
+    entries = [make_entry(text) for text in map(door.seal.sign, tickets)]
+    before = [make_entry(sign_first(ticket, SECRET)) for ticket in tickets]
+    judged, judged_before = door.desk.judge.judge(entries), door.desk.judge.judge(before)
+    assert [p.settlement for p in judged.priced] == [p.settlement for p in judged_before.priced]
+    assert len(judged.priced) == 2
 
 
 async def test_a_flood_of_forged_tickets_is_counted_and_not_kept() -> None:
@@ -130,8 +151,9 @@ async def test_times_that_cannot_be_are_kept_for_a_person(offset_us: int, reason
 async def test_one_entry_that_cannot_be_priced_does_not_hold_up_the_rest() -> None:
     """A fault of pricing sets its entry apart, with the ticket's ids, and the others go on."""
     door = await open_door()
-    broken = make_ticket(1, hold="no record")
-    judged = door.desk.judge.judge([door.entry(broken), door.entry(make_ticket(2))])
+    broken = make_ticket(1, route="chat-charged", shares="|no share")
+    entries = [door.entry(broken, usage={}), door.entry(make_ticket(2))]
+    judged = door.desk.judge.judge(entries)
     assert [p.settlement.reservation_id for p in judged.priced] == [make_ticket(2).reservation_id]
     (row,) = judged.quarantine
     assert (row.account_id, row.reason) == (broken.account_id, "pricing_failed")

@@ -126,7 +126,7 @@ def test_a_route_may_charge_the_quote_instead() -> None:
     assert (found.outcome, found.status, found.billed) == ("no_usage", "billed", True)
     assert (found.price_nanos, found.units) == (4_000_000, 700)
     assert found.review.startswith("no_usage: ")
-    without_quota = {"route": "chat-charged", "hold": "3000000|1800000600"}
+    without_quota = {"route": "chat-charged", "shares": ""}
     assert priced(without_quota, usage={}).units == 0
 
 

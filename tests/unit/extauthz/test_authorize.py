@@ -56,8 +56,8 @@ async def test_an_allowed_check_holds_exactly_its_quote() -> None:
     assert ticket.held_nanos == ticket.quoted_nanos == row.held_nanos == CREDIT
     assert (ticket.reservation_id, ticket.account_id, ticket.key_id) == row[:3]
     assert (row.route, row.profile, row.price_version) == ("ping", "llm", "2027-01")
-    assert ticket.hold == row.record
-    assert parse_record(ticket.hold).amount_nanos == CREDIT
+    assert ticket.record() == row.record
+    assert parse_record(ticket.record()).amount_nanos == CREDIT
     assert ticket.admitted_us == NOW_S * 1_000_000 == row.admitted_us
     assert row.expires_s == NOW_S + 600
     headers = {o.header.key: o.header.value for o in response.ok_response.response_headers_to_add}
@@ -67,7 +67,7 @@ async def test_an_allowed_check_holds_exactly_its_quote() -> None:
         "x-credits-remaining": "9.000000",
     }
     held = (await door.reserver.hot.read([ticket.account_id]))[ticket.account_id]
-    assert [record for _, record in held.pending] == [ticket.hold]
+    assert [record for _, record in held.pending] == [ticket.record()]
 
 
 async def test_no_more_is_admitted_than_the_balance_covers() -> None:
