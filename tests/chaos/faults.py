@@ -21,7 +21,7 @@ from typing import Any
 import asyncpg
 import psutil
 
-from billing.stores.redis_hot import account_key
+from billing.stores.hot_layout import account_key
 from devstack import Part
 from devstack.resp import ask
 from tests.chaos.arena import CLOCK_OFF_S, LIFETIME_S, Arena

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from billing.stores.redis_hot import account_key
+from billing.stores.hot_layout import account_key
 from devstack.resp import ask as ask_redis
 from tests.chaos.arena import CREDIT, Arena
 from tests.chaos.faults import DUMP

@@ -22,7 +22,7 @@ from billing.epoch import EpochKeeper
 from billing.journal import Journal, JournalLimits
 from billing.ledger import PLATFORM, Settlement, make_transfer
 from billing.news import News
-from billing.reservations import Budget, Hold, JournalRow
+from billing.reservations import Admitted, Budget, Hold, JournalRow, Short
 from billing.reserver import Reserver
 from billing.reserver_metrics import ReserverMetrics
 from billing.stores.postgres_chain import append_batch, lock_chain, post_balances
@@ -54,14 +54,16 @@ class Front:
 
 
 @asynccontextmanager
-async def front(dsn: str, redis_url: str, *, journal_s: float = 0.05) -> AsyncIterator[Front]:
+async def front(
+    dsn: str, redis_url: str, *, journal_s: float = 0.05, store: type[RedisHotStore] = RedisHotStore
+) -> AsyncIterator[Front]:
     """A worker that runs until the block ends."""
     worker_id = str(uuid4())
     pool = await asyncpg.create_pool(dsn, min_size=1, max_size=4)
     guard = IdentityGuard()
     client, probe = connect(redis_url, DEADLINE_S, guard=guard), connect(redis_url, DEADLINE_S)
     tokens = itertools.count()
-    hot = RedisHotStore(client, lambda: f"{worker_id}:{next(tokens)}", DEADLINE_S)
+    hot = store(client, lambda: f"{worker_id}:{next(tokens)}", DEADLINE_S)
     workers = PostgresWorkers(pool, worker_id, "authz")
     reports: list[str] = []
     journal = Journal(
@@ -153,6 +155,19 @@ def ask(account: str, amount_nanos: int, budgets: Sequence[Budget] = ()) -> tupl
         expires_s,
     )
     return hold, row
+
+
+async def race(fronts: Sequence[Front], account: str, requests: int, amount: int) -> list[Hold]:
+    """Ask through all workers at once; returns what was admitted."""
+    asked = [ask(account, amount) for _ in range(requests)]
+    answers = await asyncio.gather(
+        *(
+            fronts[i % len(fronts)].reserver.reserve(hold, row, "closed")
+            for i, (hold, row) in enumerate(asked)
+        )
+    )
+    assert all(isinstance(a, Admitted | Short) for a in answers), answers
+    return [hold for (hold, _), a in zip(asked, answers, strict=True) if isinstance(a, Admitted)]
 
 
 def settlement(hold: Hold, price_nanos: int, *, billed: bool = True) -> Settlement:

@@ -10,10 +10,10 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis as RedisClient
 
-from billing.reservations import CREDITS, Admitted, Budget, Hold, Short
+from billing.reservations import CREDITS, Admitted, Budget, Short
 from billing.stores.postgres_ledger import PostgresLedger
 from billing.stores.redis_client import CLUSTER_SCHEME
-from tests.contract.front_workers import Front, ask, front, open_account, settlement
+from tests.contract.front_workers import ask, front, open_account, race, settlement
 
 
 @pytest.fixture(params=["single", "cluster"])
@@ -25,26 +25,13 @@ def hot_url(request: pytest.FixtureRequest) -> str:
     return url.replace("redis://", CLUSTER_SCHEME)
 
 
-async def _race(fronts: list[Front], account: str, requests: int, amount: int) -> list[Hold]:
-    """Ask through all workers at once; returns what was admitted."""
-    asked = [ask(account, amount) for _ in range(requests)]
-    answers = await asyncio.gather(
-        *(
-            fronts[i % len(fronts)].reserver.reserve(hold, row, "closed")
-            for i, (hold, row) in enumerate(asked)
-        )
-    )
-    assert all(isinstance(a, Admitted | Short) for a in answers), answers
-    return [hold for (hold, _), a in zip(asked, answers, strict=True) if isinstance(a, Admitted)]
-
-
 async def test_two_workers_admit_exactly_what_the_balance_covers(
     database: str, hot_url: str
 ) -> None:
     """200 requests at once against a balance for 100: 100 are admitted, by two workers together."""
     account = await open_account(database, 100 * 7)
     async with front(database, hot_url) as one, front(database, hot_url) as two:
-        admitted = await _race([one, two], account, 200, 7)
+        admitted = await race([one, two], account, 200, 7)
         copies = await one.hot.read([account])
     assert len(admitted) == 100
     assert copies[account].posted_nanos == 700
@@ -58,9 +45,9 @@ async def test_a_flush_between_admissions_frees_nothing(database: str, redis_url
     async with front(database, redis_url) as one, front(database, redis_url) as two:
         admitted = 0
         for _ in range(10):
-            admitted += len(await _race([one, two], account, 20, 1))
+            admitted += len(await race([one, two], account, 20, 1))
             await client.flushall()
-            admitted += len(await _race([two], account, 2, 1))
+            admitted += len(await race([two], account, 2, 1))
             await client.flushall()
     await client.aclose()
     assert admitted == 100
@@ -76,7 +63,7 @@ async def test_an_evicted_copy_is_built_with_what_is_not_journaled_yet(
         front(database, redis_url, journal_s=3600) as slow,
         front(database, redis_url) as other,
     ):
-        assert len(await _race([slow], account, 10, 1)) == 10
+        assert len(await race([slow], account, 10, 1)) == 10
         assert slow.journal.depth == 10
         await client.delete(f"tk:{{{account}}}")
         hold, row = ask(account, 1)
@@ -94,12 +81,12 @@ async def test_a_settled_request_gives_back_what_it_did_not_use(
     pool = await asyncpg.create_pool(database, min_size=1, max_size=2)
     ledger = PostgresLedger(pool)
     async with front(database, redis_url) as one:
-        (hold,) = await _race([one], account, 1, 900)
+        (hold,) = await race([one], account, 1, 900)
         batch = await ledger.settle([settlement(hold, 123)], int(time.time() * 1e6))
         await one.hot.publish(batch.publications)
         await one.hot.publish(batch.publications)
         copy = (await one.hot.read([account]))[account]
-        admitted = await _race([one], account, 2, 877)
+        admitted = await race([one], account, 2, 877)
     await pool.close()
     assert (copy.posted_nanos, list(copy.pending)) == (877, [])
     assert len(admitted) == 1
@@ -127,7 +114,7 @@ async def test_a_top_up_reaches_the_hot_copy_by_itself(database: str, redis_url:
     account = await open_account(database, 5)
     connection = await asyncpg.connect(database)
     async with front(database, redis_url) as one:
-        assert len(await _race([one], account, 10, 5)) == 1
+        assert len(await race([one], account, 10, 5)) == 1
         await connection.execute("UPDATE accounts SET overdraft_nanos = 50 WHERE id = $1", account)
         await connection.execute(
             "UPDATE ledger_accounts SET version = version + 1 WHERE account_id = $1", account
@@ -136,7 +123,7 @@ async def test_a_top_up_reaches_the_hot_copy_by_itself(database: str, redis_url:
             "SELECT pg_notify('tollkeeper_changes', 'balance ' || $1::text)", account
         )
         deadline = time.monotonic() + 1.0
-        while not await _race([one], account, 1, 5):
+        while not await race([one], account, 1, 5):
             assert time.monotonic() < deadline, "the news did not arrive within a second"
             await asyncio.sleep(0.01)
     await connection.close()

@@ -1,10 +1,22 @@
 -- Tell copies what Postgres says and which reservations have ended. Idempotent, in any order: an older
 -- version never overwrites a newer one, what is used of a window only grows, an end removes once.
 --
--- KEYS[i]  "tk:{ACCOUNT}"
--- ARGV[i]  msgpack: {posted, overdraft, version, {{name, window, used}, ...}, {id, ...}}, with posted,
---          overdraft and version as text
--- An absent copy stays absent; one that is being loaded loses its loader, whose snapshot may be older.
+-- KEYS[i]  "tk:{ACCOUNT}"; hot_counts.lua says how it is laid out
+-- ARGV[i]  msgpack: {posted, overdraft, version, {name, window, used, name, ...}, {"#ID", ...}}, with
+--          posted, overdraft and version as text
+-- An absent copy stays absent; one that is being loaded loses its loader, whose snapshot may be older;
+-- one of another layout goes, for it cannot be told.
+
+local ENDS = 256 -- at once; Lua passes 8000 values at most
+
+-- A sum of amounts that a double holds exactly; what does not fit is moved in the copy at once.
+local function add(key, sum, amount)
+  local number = tonumber(amount)
+  local after = sum + number
+  if math.abs(number) < EXACT and math.abs(after) < EXACT then return after end
+  redis.call('HINCRBY', key, 'a', amount)
+  return sum
+end
 
 local function negated(text)
   if text == '0' then return text end
@@ -12,50 +24,63 @@ local function negated(text)
   return '-' .. text
 end
 
-local function move(key, field, before, after)
-  if before == after then return end
-  redis.call('HINCRBY', key, 'a', negated(before))
-  redis.call('HINCRBY', key, 'a', after)
-  redis.call('HSET', key, field, after)
-end
-
-local function finish(key, id)
-  local record = redis.call('HGET', key, 'r:' .. id)
-  if not record then return end
-  redis.call('HDEL', key, 'r:' .. id)
-  local head, rest = string.match(record, '^(%d+)|%d+(.*)$')
-  if head ~= '0' then redis.call('HINCRBY', key, 'a', head) end
-  for name, window, amount in string.gmatch(rest, '|([^~|]+)~(%d+)~(%d+)') do
-    if amount ~= '0' and redis.call('HGET', key, 'w:' .. name) == window then
-      redis.call('HINCRBY', key, 'h:' .. name, '-' .. amount)
+-- Give back what a reservation holds of windows that still count; returns its amount of credits.
+local function release(counts, places, text)
+  local record = read_record(text, 1)
+  local budgets, names = record[1], listed(record[3])
+  for i = 1, budgets do
+    local at = places[names[i]]
+    if counts[at] == record[3 + i] then
+      counts[at + 2] = counts[at + 2] - record[3 + budgets + i]
     end
   end
+  return record[2]
 end
 
-local function use(key, name, window, used)
-  local stored = redis.call('HMGET', key, 'w:' .. name, 'u:' .. name)
-  local at = tonumber(stored[1]) or -1
-  if at < window then
-    redis.call('HSET', key, 'w:' .. name, string.format('%.0f', window),
-      'u:' .. name, string.format('%.0f', used), 'h:' .. name, '0')
-  elseif at == window and (tonumber(stored[2]) or 0) < used then
-    redis.call('HSET', key, 'u:' .. name, string.format('%.0f', used))
+-- End the reservations after so many, whose records come after so many other fields of the copy;
+-- returns the sum, with the credits that they held.
+local function finish(key, counts, places, sum, ended, done, copy, others)
+  local gone = {}
+  for i = 1, #copy - others do
+    local field, record = ended[done + i], copy[others + i]
+    if record and not gone[field] then
+      gone[field] = true
+      gone[#gone + 1] = field
+      sum = add(key, sum, release(counts, places, record))
+    end
   end
+  if gone[1] then redis.call('HDEL', key, unpack(gone)) end
+  return sum
+end
+
+local function tell(key, said)
+  local posted, overdraft, version, ended = said[1], said[2], said[3], said[5]
+  local copy = redis.call('HMGET', key, 'v', 'p', 'o', 'n', 'b', 'c',
+    unpack(ended, 1, math.min(#ended, ENDS)))
+  if not copy[1] or string.byte(copy[1]) ~= 45 then -- a minus
+    redis.call('DEL', key)
+    return
+  end
+  local counts, names = unpacked(copy[6]), copy[5]
+  local places = listed(names)
+  local sum = finish(key, counts, places, 0, ended, 0, copy, 6)
+  for done = ENDS, #ended - 1, ENDS do
+    local more = redis.call('HMGET', key, unpack(ended, done + 1, math.min(#ended, done + ENDS)))
+    sum = finish(key, counts, places, sum, ended, done, more, 0)
+  end
+  use(counts, names, said[4])
+  if tonumber(version) > tonumber(copy[4]) then
+    sum = add(key, add(key, sum, negated(copy[2])), posted)
+    sum = add(key, add(key, sum, negated(copy[3])), overdraft)
+    redis.call('HSET', key, 'p', posted, 'o', overdraft, 'n', version, 'c', repacked(counts))
+  else
+    redis.call('HSET', key, 'c', repacked(counts))
+  end
+  if counts.names then redis.call('HSET', key, 'b', counts.names) end
+  if sum ~= 0 then redis.call('HINCRBY', key, 'a', string.format('%.0f', sum)) end
 end
 
 for i, key in ipairs(KEYS) do
-  local said = cmsgpack.unpack(ARGV[i])
-  local copy = redis.call('HMGET', key, 'e', 'l', 'p', 'o', 'v')
-  if copy[2] then
-    redis.call('DEL', key)
-  elseif copy[1] then
-    for _, id in ipairs(said[5]) do finish(key, id) end
-    if tonumber(said[3]) > tonumber(copy[5]) then
-      move(key, 'p', copy[3], said[1])
-      move(key, 'o', copy[4], said[2])
-      redis.call('HSET', key, 'v', said[3])
-    end
-    for _, budget in ipairs(said[4]) do use(key, budget[1], budget[2], budget[3]) end
-  end
+  tell(key, cmsgpack.unpack(ARGV[i]))
 end
 return 1

@@ -1,0 +1,113 @@
+"""How the hot copy in Redis is written, for the scripts and by them; ``hot_counts.lua`` says it.
+
+Lua's numbers are doubles, so what it counts is below 2^53. Amounts of credits may be larger, and
+are written as texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import chain
+from struct import Struct, unpack
+
+import msgspec
+
+from billing.rate import RATE_KIND
+from billing.reservations import Hold, Publication, Record, Truth, Used, parse_record
+
+MOST_BUDGETS = 127
+"""Counted budgets of one request: their number is one byte, as UTF-8 writes it."""
+
+_pack = msgspec.msgpack.Encoder().encode
+_RATE = f"{RATE_KIND}:"
+_bytes = [chr(number) for number in range(MOST_BUDGETS + 1)]
+_integers = [Struct(f"<{count}q").pack for count in range(3 * MOST_BUDGETS + 5)]
+
+
+def account_key(account_id: str) -> str:
+    """The key of an account's copy; the braces keep it in one slot of a Cluster."""
+    return f"tk:{{{account_id}}}"
+
+
+def reservation_field(reservation_id: str) -> str:
+    """The field of a live reservation."""
+    return f"#{reservation_id}"
+
+
+def write_hold(hold: Hold) -> bytes:
+    """One request, for ``admit.lua``."""
+    budgets, rate = hold.budgets, hold.rate
+    count = len(budgets)
+    # Being strict takes a tenth of the time here, and named tuples are of one length anyway.
+    names, windows, limits, amounts = zip(*budgets) if count else ((), (), (), ())  # noqa: B905
+    rate_name, interval_us, burst, now_us = rate if rate is not None else ("", 0, 0, 0)
+    byte = _bytes[count]
+    texts = (
+        f"{byte}#{hold.reservation_id}\0{rate_name}\0{byte}{hold.amount_nanos}\0{'|'.join(names)}\0"
+    )
+    return texts.encode() + _integers[3 * count + 4](
+        *windows, *amounts, hold.expires_s, *limits, interval_us, burst, now_us
+    )
+
+
+def write_publication(said: Publication) -> bytes:
+    """What Postgres says of an account and which reservations ended, for ``publish.lua``."""
+    ended = [f"#{ident}" for ident in said.ended]
+    return _pack((*_state(said), ended))
+
+
+def write_truth(token: str, truth: Truth) -> tuple[bytes, bytes]:
+    """What a copy is built from, for ``load.lua``: the account, and its live reservations."""
+    live = [
+        f"{reservation_field(ident)}\0".encode() + write_record(parse_record(text))
+        for ident, text in truth.pending
+    ]
+    return _pack((token, *_state(truth))), b"".join(live)
+
+
+def _state(said: Publication | Truth) -> tuple[str, str, str, tuple[object, ...]]:
+    used = tuple(chain.from_iterable(said.used))
+    return f"{said.posted_nanos}", f"{said.overdraft_nanos}", f"{said.version}", used
+
+
+def write_record(record: Record) -> bytes:
+    """A live reservation, as its field holds it."""
+    shares = record.shares
+    count = len(shares)
+    names, windows, amounts = zip(*shares, strict=True) if count else ((), (), ())
+    texts = f"{_bytes[count]}{record.amount_nanos}\0{'|'.join(names)}\0"
+    return texts.encode() + _integers[2 * count + 1](*windows, *amounts, record.expires_s)
+
+
+def read_record(stored: bytes) -> str:
+    """The text of a live reservation (``reservations.Hold.record``)."""
+    amount, names, packed = stored[1:].split(b"\0", 2)
+    numbers = unpack(f"<{len(packed) // 8}q", packed)
+    count = stored[0]
+    shares = zip(names.decode().split("|"), numbers[:count], numbers[count:-1], strict=False)
+    text = "".join([f"|{name}~{window}~{amount}" for name, window, amount in shares])
+    return f"{amount.decode()}|{numbers[-1]}{text}"
+
+
+def read_copy(account_id: str, fields: Mapping[bytes, bytes]) -> Truth | None:
+    """The copy that a hash holds; None for a hash that is no copy of this layout."""
+    if not fields.get(b"v", b"").startswith(b"-"):
+        return None
+    pending = [
+        (name[1:].decode(), read_record(record))
+        for name, record in fields.items()
+        if name.startswith(b"#")
+    ]
+    posted, overdraft, version = (int(fields[name]) for name in (b"p", b"o", b"n"))
+    return Truth(account_id, posted, overdraft, version, _read_used(fields), pending)
+
+
+def _read_used(fields: Mapping[bytes, bytes]) -> list[Used]:
+    """What is used of each counted budget; rates stand among them and are none."""
+    names = fields[b"b"].decode().split("|")[1:]
+    numbers = unpack(f"<{3 * len(names)}d", fields[b"c"])
+    return [
+        Used(name, int(window), int(used))
+        for name, window, used in zip(names, numbers[::3], numbers[1::3], strict=True)
+        if not name.startswith(_RATE)
+    ]
