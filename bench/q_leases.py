@@ -43,7 +43,7 @@ async def _add_unbounded(stage: Stage, exits: AsyncExitStack) -> None:
         "TOLLKEEPER_AUTHZ_LISTEN": str(where),
         "TOLLKEEPER_AUTHZ_METRICS_LISTEN": f"unix:{stage.home}/unbounded-pages",
     }
-    argv = (sys.executable, "-m", "bench.lease_bound", str(where))
+    argv = (sys.executable, "-m", "bench.lease_bound")
     pid = await start_process(stage, exits, "unbounded", Command(argv, env=env), where)
     bootstrap = gateways.full(stage.stack.config, stage.stack.settings)
     gateways.ask_at(bootstrap, AUTHZ_CLUSTER, where)
