@@ -38,6 +38,7 @@ from tollkeeper.direct.framing import FrameReader, Taker
 from tollkeeper.direct.limits import DirectLimits
 from tollkeeper.direct.openings import MAX_HEADER_BYTES, Openings
 from tollkeeper.direct.outbox import Outbox
+from tollkeeper.direct.pulse import Pulse
 from tollkeeper.direct.receiving import ReceiveWindow
 from tollkeeper.direct.roll import Roll
 from tollkeeper.direct.stream import Stream
@@ -66,7 +67,8 @@ class Connection(asyncio.Protocol):
         self._nuisances = Nuisances(limits.free_nuisances)
         self._over = False
         self._paused_s = math.inf
-        self.began_s = calls.loop.time()
+        self._began_s = calls.loop.time()
+        self._pulse = Pulse(limits.quiet_s, self._began_s)
         takers: dict[int, Taker] = {
             Kind.DATA: self._take_data,
             Kind.HEADERS: self._take_headers,
@@ -118,6 +120,7 @@ class Connection(asyncio.Protocol):
         """Take all frames that are complete."""
         if self._over:
             return
+        self._pulse.heard = True
         try:
             self._reader.feed(data)
         except ConnectionFault as fault:
@@ -146,18 +149,17 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
     def look(self, now_s: float) -> None:
-        """Give up a peer that has not said hello or does not read, bodies that do not end, answers
-        nobody takes."""
-        limits, late_s = self._limits, now_s - self._limits.body_s
-        silent = not self._reader.greeted and self.began_s < now_s - limits.hello_s
+        """Give up a peer that has not said hello, does not read or is not there any more, bodies
+        that do not end, answers nobody takes."""
+        limits = self._limits
+        silent = not self._reader.greeted and self._began_s < now_s - limits.hello_s
         if self._transport.is_closing():
             self._paused_s = min(self._paused_s, now_s)  # what is left to send is not taken
-        if silent or self._paused_s < now_s - limits.deliver_s:
+        if silent or self._pulse.lost or self._paused_s < now_s - limits.deliver_s:
             self._transport.abort()
         elif not self._over and not self._transport.is_closing():
-            late = [s for s in self._streams.values() if not s.complete and s.began_s < late_s]
-            for stream in (*late, *self._outbox.stuck(now_s - limits.deliver_s)):
-                self._end_early(stream, ErrorCode.CANCEL)
+            self._transport.write(self._pulse.look(now_s))
+            self._give_up(now_s - limits.body_s, now_s - limits.deliver_s)
 
     # --- from calls --------------------------------------------------------------------------
 
@@ -319,11 +321,10 @@ class Connection(asyncio.Protocol):
 
     def _take_window(self, _flags: int, number: int, payload: bytes) -> None:
         by_bytes = judging.window(number, self._last, payload)
+        stream = self._streams.get(number)
         if number == 0:
             self._sent(self._outbox.widen(by_bytes))
-            return
-        stream = self._streams.get(number)
-        if stream is not None:
+        elif stream is not None:
             self._sent(self._outbox.widen_stream(stream, by_bytes))
 
     def _take_priority(self, _flags: int, number: int, payload: bytes) -> None:
@@ -350,6 +351,12 @@ class Connection(asyncio.Protocol):
             self._early.add(fault.stream)
             self._outbox.reset(fault.stream, fault.code)
         self._nuisances.count(self._last)
+
+    def _give_up(self, began_s: float, waits_s: float) -> None:
+        """End what takes too long: bodies that began before, answers that wait since before."""
+        late = [s for s in self._streams.values() if not s.complete and s.began_s < began_s]
+        for stream in (*late, *self._outbox.stuck(waits_s)):
+            self._end_early(stream, ErrorCode.CANCEL)
 
     def _end_early(self, stream: Stream, code: ErrorCode) -> None:
         self._streams.pop(stream.number, None)

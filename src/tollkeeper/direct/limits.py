@@ -13,7 +13,8 @@ class DirectLimits:
 
     ``receive_bytes``: bodies of one connection that are not complete yet. ``body_s``: how long a
     client may take to send a body, ``deliver_s`` to take an answer, ``hello_s`` to say that it
-    speaks HTTP/2. ``linger_s``: how long one that broke the protocol may still send.
+    speaks HTTP/2. ``linger_s``: how long one that broke the protocol may still send. ``quiet_s``:
+    how long a peer may say nothing before it is asked whether it is there, and then again.
 
     ``free_nuisances``: how many calls a client may take back (CVE-2023-44487) or have us end by
     faults of theirs (CVE-2025-8671), and how many other windows it may set, before it counts;
@@ -27,4 +28,5 @@ class DirectLimits:
     deliver_s: float = 10.0
     hello_s: float = 10.0
     linger_s: float = 1.0
+    quiet_s: float = 60.0
     free_nuisances: int = 10_000

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from h2.settings import SettingCodes
 from structlog.testing import capture_logs
 
 from tests.unit.tollkeeper.direct_peer import PREFACE, REQUEST, Gate, House, Peer, frame, framed
@@ -128,6 +127,7 @@ def test_too_many_connections_are_closed() -> None:
     refused.data_received(PREFACE + frame(SETTINGS, 0, 0))
     house.loop.settle()
     assert (wire.lost, wire.take(), len(house.roll), house.roll.refused) == (True, b"", 1, 1)
+    assert house.roll.broken == {}
     peer.check_alive()
     peer.wire.abort()
     house.loop.settle()
@@ -177,102 +177,6 @@ def test_half_of_many_calls_may_be_taken_back() -> None:
     assert [take_back() for _ in range(14)] == [None] * 13 + [CALM]
 
 
-def test_who_never_greets_is_given_up() -> None:
-    """Connected, half a greeting, silence."""
-    house = House(hello_s=3.0)
-    connection, wire = house.connect()
-    connection.data_received(PREFACE)
-    peer = Peer(house)
-    lost = []
-    for wait_s in (3.0, 0.1):
-        house.loop.now_s += wait_s
-        for one in house.roll:
-            one.look(house.loop.time())
-        lost.append(wire.lost)
-    assert lost == [False, True]
-    peer.check_alive()
-
-
-def test_slow_bodies_are_given_up() -> None:
-    """Their streams end, with what had come of them; the connection goes on."""
-    house = House(body_s=3.0)
-    peer = Peer(house)
-    slow = peer.begin()
-    peer.h2.send_data(slow, framed(b"hello")[:-1])
-    peer.turn()
-    house.loop.advance(2.0)
-    young = peer.begin()
-    peer.turn()
-    house.loop.advance(1.1)
-    peer.connection.look(house.loop.time())
-    peer.turn()
-    assert (peer.answers[slow].reset, young in peer.answers) == (CANCEL, False)
-    peer.raw(frame(DATA, 1, slow, b"o"))
-    room = peer.connection._room
-    assert (room.left_bytes + room._freed_bytes, peer.ended_by()) == (room.size_bytes, None)
-    peer.h2.send_data(young, framed(b"hello"), end_stream=True)
-    peer.turn()
-    assert peer.answers[young].message == b"hello"
-
-
-def stuck_peer() -> tuple[House, Peer]:
-    """It asked for more than it reads."""
-    house = House(deliver_s=5.0)
-    peer = Peer(house, {SettingCodes.INITIAL_WINDOW_SIZE: (1 << 31) - 1})
-    peer.h2.increment_flow_control_window(1 << 30)
-    peer.turn()
-    peer.wire.stuck = True
-    for _ in range(20):
-        peer.call(b"x" * 10_000)
-        peer.turn()
-    return house, peer
-
-
-def test_who_does_not_read_is_not_read_from() -> None:
-    """What it asks then waits with it, and is answered when it reads again."""
-    house, peer = stuck_peer()
-    read = [peer.wire.reading]
-    assert 0 < house.calls.ended["OK"] < 10
-    peer.wire.stuck = False
-    peer.turn()
-    read.append(peer.wire.reading)
-    assert read == [False, True]
-    assert all(answer.message == b"x" * 10_000 for answer in peer.answers.values())
-    assert house.calls.ended == {"OK": 20}
-    house.check_idle()
-
-
-def test_who_does_not_read_for_long_is_given_up() -> None:
-    """With all that waits for it in memory; one that read again in between is not."""
-    house, peer = stuck_peer()
-    house.loop.advance(4.0)
-    peer.wire.stuck = False
-    peer.turn()
-    house.loop.advance(4.0)
-    peer.connection.look(house.loop.time())
-    peer.check_alive()
-    house, peer = stuck_peer()
-    house.loop.advance(5.1)
-    peer.connection.look(house.loop.time())
-    house.loop.settle()
-    assert (peer.wire.lost, len(house.roll)) == (True, 0)
-
-
-def test_a_connection_that_cannot_close_is_aborted() -> None:
-    """The peer closed, and does not take what was said last."""
-    house = House(deliver_s=5.0)
-    peer = Peer(house)
-    peer.wire.stuck = True
-    peer.call(b"x")
-    peer.turn()
-    peer.wire.close()
-    for _ in range(7):
-        assert not peer.wire.lost
-        peer.connection.look(house.loop.time())
-        house.loop.advance(1.0)
-    assert peer.wire.lost
-
-
 def test_statuses_are_not_sent_to_who_is_gone() -> None:
     """Nor do answers reach a connection that closes."""
     untaken: list[bytes] = []
@@ -292,3 +196,20 @@ def test_statuses_are_not_sent_to_who_is_gone() -> None:
     assert house.calls.ended == {"CANCELLED": 1, Code.DEADLINE_EXCEEDED.name: 1}
     assert (peer.wire.lost, len(house.roll)) == (True, 0)
     house.check_idle()
+
+
+@pytest.mark.parametrize("end", ["close", "lose"])
+def test_nothing_begins_after_the_end(end: str) -> None:
+    """A transport that encrypts may still give what it had read."""
+    gate = Gate()
+    house = House(gate)
+    peer = Peer(house)
+    peer.call(b"x")
+    sent = peer.h2.data_to_send()
+    if end == "close":
+        peer.connection.close()
+    else:
+        peer.connection.connection_lost(None)
+    peer.connection.data_received(sent)
+    house.loop.settle()
+    assert (gate.waiting, peer.connection.busy) == ({}, False)

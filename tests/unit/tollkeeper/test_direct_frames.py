@@ -83,8 +83,6 @@ ENDING = [
     (frame(HEADERS, 0, IDLE) + frame(PING, 0, 0, bytes(8)), PROTOCOL_ERROR),
     (frame(HEADERS, 0, IDLE) + frame(0x77, 0, IDLE), PROTOCOL_ERROR),
     (frame(HEADERS, 0, IDLE) + frame(HEADERS, END_HEADERS, IDLE), PROTOCOL_ERROR),
-    (frame(HEADERS, 0, IDLE, bytes(16_384)) + frame(CONTINUATION, 0, IDLE, bytes(16_384))
-     + frame(CONTINUATION, 0, IDLE, b"\0"), ENHANCE_YOUR_CALM),
     (frame(0x77, 0, 0, bytes(16_385)), FRAME_SIZE_ERROR),
     (b"\xff\xff\xff\0\0\0\0\0\1", FRAME_SIZE_ERROR),
 ]  # fmt: skip
@@ -210,6 +208,23 @@ def test_what_says_nothing_to_us_is_passed_over() -> None:
     )
     assert kinds(peer.seen).count(events.PingAckReceived) == 0
     peer.check_alive()
+
+
+def test_acknowledgements_are_not_acknowledged() -> None:
+    """Neither of settings nor of pings."""
+    peer = Peer(House())
+    peer.connection.data_received(frame(SETTINGS, ACK, 0) + frame(PING, ACK, 0, bytes(8)))
+    assert peer.wire.take() == b""
+
+
+def test_headers_in_pieces_may_be_long() -> None:
+    """Up to twice of what they may be when they are unpacked, and no longer."""
+    peer = Peer(House())
+    piece = bytes(16_384)
+    peer.connection.data_received(frame(HEADERS, 0, 1, piece) + frame(CONTINUATION, 0, 1, piece))
+    assert peer.wire.take() == b""
+    peer.raw(frame(CONTINUATION, 0, 1, b"\0"))
+    assert peer.ended_by() == ENHANCE_YOUR_CALM
 
 
 def test_pings_come_back() -> None:

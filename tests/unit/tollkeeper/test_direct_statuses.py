@@ -22,6 +22,14 @@ def test_a_method_may_choose_its_status() -> None:
     house.check_idle()
 
 
+@pytest.mark.parametrize("size", [0, 1, 126, 127, 128, 254, 255, 256, 500])
+def test_messages_of_any_length_are_told(size: int) -> None:
+    """Lengths in headers take one byte, two or three (RFC 7541, section 5.1)."""
+    house = House(_picky, fault=lambda error: CallFailed(Code.NOT_FOUND, str(error)))
+    answer = Peer(house).ask(b"x" * size)
+    assert answer.headers[b"grpc-message"] == b"x" * size
+
+
 def test_a_fault_of_ours_is_unavailable_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     """The client hears nothing of it, the operator all."""
     house = House(_picky)
