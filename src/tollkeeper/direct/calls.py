@@ -77,7 +77,6 @@ class Calls:
             body, stream.body = stream.body, b""
             message = read_frame(bytes(body), opening.encoding, method.max_bytes)
             answer = await method.call(message)
-            stream.task = None
             if connection.succeed(stream, answer):
                 self.ended["OK"] += 1
                 return

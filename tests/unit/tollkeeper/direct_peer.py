@@ -74,9 +74,13 @@ class TurnedLoop(asyncio.BaseEventLoop):
         while quiet < 2:
             self.call_soon(self.stop)
             self.run_forever()
-            quiet = quiet + 1 if not self._ready else 0  # type: ignore[attr-defined]
+            quiet = 0 if self._has_work() else quiet + 1
             turns += 1
             assert turns < 1_000, "something runs for ever"
+
+    def _has_work(self) -> bool:
+        due = (timer for timer in self._scheduled if timer.when() <= self.now_s)  # type: ignore[attr-defined]
+        return bool(self._ready) or any(not timer.cancelled() for timer in due)  # type: ignore[attr-defined]
 
     def advance(self, by_s: float) -> None:
         """Let so much time pass."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
+from typing import Any
 
-import pytest
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from tests.unit.tollkeeper.direct_peer import REQUEST, Gate, House, Peer
 from tollkeeper.unary.trace_headers import with_trace_headers
@@ -156,20 +158,31 @@ def test_an_answer_nobody_takes_is_given_back() -> None:
     house.check_idle()
 
 
-def test_giving_back_may_fail(caplog: pytest.LogCaptureFixture) -> None:
+def test_giving_back_may_fail() -> None:
     """It is logged, and breaks nothing else."""
 
     def unwilling(_answer: bytes) -> None:
         raise ZeroDivisionError("cannot")
 
-    house = House(_stubborn, gone=unwilling)
+    assert len(logged_of_an_untaken_answer(unwilling)) == 1
+
+
+def test_what_nothing_hangs_on_is_not_given_back() -> None:
+    """Most methods hold nothing for their answers."""
+    assert logged_of_an_untaken_answer(None) == []
+
+
+def logged_of_an_untaken_answer(gone: Callable[[bytes], None] | None) -> list[Any]:
+    house = House(_stubborn, gone=gone)
     peer = Peer(house)
     peer.call(b"A")
     peer.turn()
     peer.h2.reset_stream(1)
-    peer.turn()
+    with capture_logs() as logs:
+        peer.turn()
     assert house.calls.ended == {"CANCELLED": 1}
     house.check_idle()
+    return list(logs)
 
 
 def test_trace_headers_are_there_for_the_method() -> None:

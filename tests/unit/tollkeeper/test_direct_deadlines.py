@@ -76,19 +76,39 @@ def test_slow_calls_end_in_time(calls: list[tuple[int, int, int]]) -> None:
 
 
 @pytest.mark.parametrize("wait_ms", [0, 49, 50, 51, 99])
-def test_an_answer_before_the_deadline_is_sent(wait_ms: int) -> None:
+@pytest.mark.parametrize("timeout_ms", [20, 100, 10_000])
+def test_an_answer_before_the_deadline_is_sent(wait_ms: int, timeout_ms: int) -> None:
     """Its timer goes with it."""
     gate = Gate()
     house = House(gate)
     peer = Peer(house)
-    stream = peer.call(b"x", timeout(100))
+    stream = peer.call(b"x", timeout(timeout_ms))
     peer.turn()
-    house.loop.advance(wait_ms / 1_000)
+    assert house.loop.timers == 1
+    house.loop.advance(min(wait_ms, timeout_ms - 1) / 1_000)
     gate.open(b"x")
     peer.turn()
     assert peer.answers[stream].message == b"x"
     house.loop.advance(0.06)
     assert house.loop.timers == 0
+
+
+def test_each_call_has_its_time_without_a_timer() -> None:
+    """Also when one before it was slower."""
+    house = House(Gate())
+    peer = Peer(house)
+    slow = peer.call(b"slow", CENTURIES)
+    peer.turn()
+    house.loop.advance(0.04)
+    quick = peer.call(b"quick", CENTURIES)
+    peer.turn()
+    timed = []
+    for _ in range(2):
+        house.loop.advance(0.01)
+        timed.append([peer.connection._streams[n].timer is not None for n in (slow, quick)])
+    house.loop.advance(0.03)
+    timed.append([peer.connection._streams[n].timer is not None for n in (slow, quick)])
+    assert timed == [[True, False], [True, False], [True, True]]
 
 
 def test_a_call_ended_before_its_first_step_keeps_nothing() -> None:

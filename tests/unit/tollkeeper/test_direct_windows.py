@@ -8,13 +8,14 @@ from typing import Any
 
 from h2 import events
 from h2.settings import SettingCodes
+from hpack import Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.tollkeeper.direct_peer import REQUEST, House, Peer, frame, framed
+from tests.unit.tollkeeper.direct_peer import PREFACE, REQUEST, House, Peer, frame, framed
 
 WINDOW = SettingCodes.INITIAL_WINDOW_SIZE
-DATA, SETTINGS, WINDOW_UPDATE = 0, 4, 8
+DATA, HEADERS, SETTINGS, WINDOW_UPDATE = 0, 1, 4, 8
 PROTOCOL_ERROR, FLOW_CONTROL_ERROR = 1, 3
 MOST = (1 << 31) - 1
 FIRST = 65_535
@@ -97,6 +98,70 @@ def test_who_wait_for_the_same_window_take_turns() -> None:
     assert len(peer.answers[other].body) == 5_000
 
 
+def test_a_window_may_be_less_than_nothing() -> None:
+    """Made so while its answer waits for that of all: not a byte until it is more again, and the
+    window of all is not touched by it."""
+    peer = Peer(House(large), {WINDOW: 50_000}, takes=False)
+    below, other = peer.call(b"60000"), peer.call(b"60001")
+    peer.turn()
+    peer.h2.update_settings({WINDOW: 40_000})
+    peer.turn()
+    sent = [len(peer.answers[number].body) for number in (below, other)]
+    assert sent == [50_000, FIRST - 50_000]
+    peer.h2.update_settings({WINDOW: 10_000})
+    peer.h2.increment_flow_control_window(20_000)
+    peer.turn()
+    assert [len(peer.answers[number].body) for number in (below, other)] == sent
+    peer.h2.update_settings({WINDOW: 70_000})
+    peer.turn()
+    assert sum(len(peer.answers[number].body) for number in (below, other)) == FIRST + 20_000
+    peer.h2.increment_flow_control_window(70_000)
+    peer.turn()
+    assert peer.answers[below].message == expected(60_000)
+    assert peer.answers[other].message == expected(60_001)
+
+
+def test_windows_of_a_single_byte_are_used() -> None:
+    """By whichever of the three ways it was allowed."""
+    peer = Peer(House(large), {WINDOW: 1}, takes=False)
+    one, large_one = peer.call(b"20"), peer.call(b"70000")
+
+    def got() -> int:
+        peer.turn()
+        return len(peer.answers[one].body)
+
+    assert got() == 1
+    peer.h2.update_settings({WINDOW: 2})
+    assert got() == 2
+    peer.h2.increment_flow_control_window(1, one)
+    assert got() == 3
+    peer.h2.increment_flow_control_window(100_000, large_one)
+    peer.h2.increment_flow_control_window(2, one)
+    assert got() == 3  # nothing is left of what all may send
+    sizes = []
+    for _ in range(4):
+        peer.h2.increment_flow_control_window(1)
+        sizes.append(got())
+    assert sizes == [3, 4, 4, 5]
+
+
+def test_who_sets_no_window_has_the_first_one() -> None:
+    """Up to its last byte, for a stream and for all of them."""
+    house = House(large)
+    connection, wire = house.connect()
+    encoder = Encoder()
+    connection.data_received(PREFACE + frame(SETTINGS, 0, 0))
+    wire.take()
+    asked = frame(HEADERS, 4, 1, encoder.encode(REQUEST)) + frame(DATA, 1, 1, framed(b"65531"))
+    connection.data_received(asked)
+    house.loop.settle()
+    assert wire.take().endswith(expected(65_531)[-100:-1])
+    connection.data_received(frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\5"))
+    assert wire.take() == b""
+    connection.data_received(frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\5"))
+    assert wire.take().startswith(frame(DATA, 0, 1, expected(65_531)[-1:]))
+
+
 def test_a_larger_window_is_used_after_it_was_acknowledged() -> None:
     """Until then the client does not count with it."""
     peer = Peer(House(large), {WINDOW: 0}, takes=False)
@@ -131,7 +196,9 @@ def test_windows_beyond_the_largest_are_refused() -> None:
     assert (peer.answers[within].message, beyond in peer.answers) == (expected(10), False)
     peer.raw(frame(WINDOW_UPDATE, 0, beyond, b"\0\0\0\1"))
     assert peer.answers[beyond].reset == FLOW_CONTROL_ERROR
-    peer.raw(frame(WINDOW_UPDATE, 0, 0, MOST.to_bytes(4)))
+    peer.raw(frame(WINDOW_UPDATE, 0, 0, (MOST - FIRST + 15).to_bytes(4)))
+    assert peer.ended_by() is None
+    peer.raw(frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1"))
     assert peer.ended_by() == FLOW_CONTROL_ERROR
     house.check_idle()
 
