@@ -116,12 +116,11 @@ def strip(kind: Kind, flags: int, stream: int, payload: bytes) -> bytes:
         if not payload:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "padding without a length")
         begin, end = 1, end - payload[0]
-    priority_begin = begin
     if kind is Kind.HEADERS and flags & WITH_PRIORITY:
+        if number_of(payload[begin : begin + 4]) & STREAM_BITS == stream:
+            # As a fault of the stream it would leave headers unpacked, and their table behind.
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
         begin += 5
     if begin > end:
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "more padding than frame")
-    # A fault of the stream would leave headers unpacked, and the table of headers behind.
-    if begin - priority_begin and number_of(payload[priority_begin:][:4]) & STREAM_BITS == stream:
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
     return payload[begin:end]

@@ -16,6 +16,18 @@ FIRST = 65_535
 ELSEWHERE = [*REQUEST[:2], (b":path", b"/else/Where"), *REQUEST[3:]]
 
 
+def test_the_peer_is_told_what_it_may_send() -> None:
+    """At once, before it has said a word."""
+    house = House(max_streams=77, max_bytes=1_000, receive_bytes=99_999)
+    settings = Peer(house).h2.remote_settings
+    assert settings.max_concurrent_streams == 77
+    assert settings.initial_window_size == 1_000 + 4 * 16_384
+    assert settings.max_header_list_size == 16_384
+    assert settings.max_frame_size == 16_384
+    _, wire = house.connect()
+    assert wire.take().endswith(frame(8, 0, 0, (99_999 - FIRST).to_bytes(4)))
+
+
 def check_room(peer: Peer, *, size_bytes: int, unknown_bytes: int = 0) -> None:
     """Our window is the first one again, in our books and in those of the client, who was not told
     of the last quarter, and h2 not of the bytes that we sent without it."""
