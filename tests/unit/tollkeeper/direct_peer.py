@@ -142,6 +142,7 @@ class Wire(asyncio.Transport):
         return self._can_half_close
 
     def write_eof(self) -> None:
+        assert self._can_half_close, "one that encrypts cannot"
         self.half_closed = True
 
     def pause_reading(self) -> None:
