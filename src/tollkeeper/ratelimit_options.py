@@ -149,7 +149,8 @@ class RatelimitOptions(BaseModel):
         20_000,
         ge=1,
         le=1_000_000,
-        description="Answers under way at once, above which grpc.aio says RESOURCE_EXHAUSTED.",
+        description="Answers under way at once, above which RESOURCE_EXHAUSTED is said; grpc.aio "
+        "alone. The direct transport takes 32 768 of each connection.",
     )
 
     @model_validator(mode="after")
