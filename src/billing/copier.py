@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from billing.errors import NotFound, StoreUnavailable, TollkeeperError
 from billing.stores.protocol import HotStore, TruthStore, WorkerStore
@@ -15,14 +15,15 @@ BARRIER_TIMEOUT_S = 6.0
 
 
 class Copier:
-    """``flush_own`` makes this worker's own journal complete; ``clock`` gives Unix seconds."""
+    """``flush_own`` makes this worker's own journal complete, with nothing admitted from leases of
+    those accounts after it; ``clock`` gives Unix seconds."""
 
     def __init__(
         self,
         hot: HotStore,
         truth: TruthStore,
         workers: WorkerStore,
-        flush_own: Callable[[], Awaitable[None]],
+        flush_own: Callable[[Collection[str]], Awaitable[None]],
         clock: Callable[[], float],
     ) -> None:
         self._hot = hot
@@ -63,7 +64,7 @@ class Copier:
                 _end(taken, None)
 
     async def _round(self, epoch: int, tokens: dict[str, str]) -> None:
-        await self._flush_own()
+        await self._flush_own(tokens)
         await self._workers.barrier(BARRIER_TIMEOUT_S)
         truths = await self._truth.truth(list(tokens), self._clock())
         if not truths:

@@ -81,6 +81,9 @@ class Hold(msgspec.Struct, frozen=True):
     rate: Rate | None = None
     shares: str = ""
     """The budgets as :func:`write_shares` writes them; empty: not written yet."""
+    pool: str = ""
+    """What holds have in common that may come from one lease: account, budgets and windows, rate;
+    empty for one that never does."""
 
     def __post_init__(self) -> None:
         assert 0 <= self.amount_nanos <= MAX_NANOS, self
@@ -154,13 +157,15 @@ class Short:
     ``budget`` is :data:`CREDITS` or a counted budget's name; ``left`` is what could still be had
     of it and ``limit`` its bound (for credits both are in nano-USD, ``limit`` being the amount
     needed). A rate is named ``rate:PROFILE``, its limit is the burst, and ``wait_us`` is when the
-    next request may come.
+    next request may come. ``leased``: others may hold more of it in leases, which were called back;
+    who asks again soon may have it.
     """
 
     budget: str
     left: int
     limit: int
     wait_us: int = 0
+    leased: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +213,8 @@ class Truth:
     used: Sequence[Used]
     pending: Sequence[tuple[str, str]]
     """Live reservations: id and record."""
+    leases: Sequence[tuple[str, str]] = ()
+    """What is left of leases, in the hot copy: id and record."""
 
 
 def publication_of(truth: Truth, ended: tuple[str, ...] = ()) -> Publication:

@@ -18,6 +18,7 @@ from billing.copier import Copier
 from billing.epoch import EpochKeeper
 from billing.errors import StoreUnavailable, TollkeeperError, Unavailable
 from billing.journal import Journal
+from billing.leases import Leases
 from billing.reservations import Admission, Admitted, Hold, JournalRow, Short, Undecided
 from billing.reserver_metrics import ReserverMetrics
 from billing.stores.protocol import Absent, HotStore
@@ -32,7 +33,8 @@ class ReserverLimits:
 
     ``max_rounds``: calls under way at once; two keep Redis busy while answers are read.
     ``load_deadline_s``: how long a request waits for its account's copy to be built.
-    ``retry_s``: pause before asking again when another worker builds the copy.
+    ``retry_s``: pause before asking again when another worker builds the copy, ``leased_retry_s``
+    when others hold in leases what is short.
     ``unclear_s``: life of a reservation of which nobody knows whether it was made.
     """
 
@@ -40,6 +42,7 @@ class ReserverLimits:
     max_rounds: int = 2
     load_deadline_s: float = 5.0
     retry_s: float = 0.004
+    leased_retry_s: float = 0.02
     unclear_s: int = 5
 
 
@@ -55,6 +58,7 @@ class Reserver:
         epoch: EpochKeeper,
         allowance: Allowance,
         breaker: Breaker,
+        leases: Leases,
         clock: Callable[[], float],
         metrics: ReserverMetrics,
         limits: ReserverLimits | None = None,
@@ -65,6 +69,8 @@ class Reserver:
         self._epoch = epoch
         self._allowance = allowance
         self._breaker = breaker
+        self._leases = leases
+        self.draw = leases.draw
         self._clock = clock
         self._metrics = metrics
         self._limits = limits or ReserverLimits()
@@ -83,6 +89,8 @@ class Reserver:
             answer = await asked
             if isinstance(answer, Absent):
                 answer = await self._ask_with_copy(hold, row, answer)
+            if isinstance(answer, Short) and answer.leased:
+                answer = await self._ask_with_leases_back(hold, row, answer)
         except asyncio.CancelledError:
             self._leave(asked, row)
             raise
@@ -121,6 +129,19 @@ class Reserver:
                 except asyncio.CancelledError:
                     self._leave(asked, row)
                     raise
+        return answer
+
+    async def _ask_with_leases_back(
+        self, hold: Hold, row: JournalRow, short: Short
+    ) -> Admitted | Short:
+        """What is short is in leases, perhaps: ours go back at once, those of others within the
+        time in which the hot copy says so."""
+        await self._leases.give_back(hold.account_id)
+        answer: Admitted | Short = short
+        while isinstance(answer, Short) and answer.leased:
+            answer = await self._ask_with_copy(hold, row, Absent(mine=False, token=""))
+            if isinstance(answer, Short) and answer.leased:
+                await asyncio.sleep(self._limits.leased_retry_s)
         return answer
 
     def _leave(self, asked: asyncio.Future[Answer], row: JournalRow) -> None:
@@ -197,6 +218,7 @@ class Reserver:
             # A caller that went away meanwhile will never run: its hold ends with the next expiry.
             gone = future.done()
             self._journal.add(_never_run(row, int(self._clock())) if gone else row)
+            self._leases.note(hold)
             self._allowance.saw(hold.account_id, answer.available_nanos)
         if not future.done():
             future.set_result(answer)

@@ -5,6 +5,7 @@ promise in Postgres, which another one keeps for it; but a worker of the front d
 before it journaled leaves a hold that Postgres never heard of. It is entered there as pending, and
 expires like any other.
 A hold that Postgres knows to have ended, because Redis came back from an old state, is taken away.
+So is a lease that nobody closed: what its holder admitted from it and told nobody is over by then.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from typing import NamedTuple, Protocol
 from prometheus_client import CollectorRegistry, Counter
 
 from billing.errors import Unavailable
-from billing.reservations import Publication, Truth, parse_record, publication_of
+from billing.lease_calls import LeaseCall, Leased, Step
+from billing.reservations import Hold, Publication, Truth, parse_record, publication_of
+
+ANY_EPOCH = 0
+"""To close a lease it does not matter in which epoch its copy was built."""
 
 
 class Stray(NamedTuple):
@@ -39,6 +44,9 @@ class SweptCopies(Protocol):
 
     async def publish(self, publications: Sequence[Publication]) -> None:
         """Tell what has ended."""
+
+    async def tend(self, epoch: int, calls: Sequence[LeaseCall]) -> Sequence[Leased | None]:
+        """Close leases."""
 
 
 class StrayStore(Protocol):
@@ -85,7 +93,8 @@ class Sweep:
         self._limits = limits or SweepLimits()
         self._found = Counter(
             "tollkeeper_stray_holds_total",
-            "Holds past their life that only the hot copy knew, by what Postgres said of them.",
+            "Holds past their life that only the hot copy knew, by what Postgres said of them; and "
+            "leases that nobody closed.",
             ["state"],
             registry=registry,
         )
@@ -100,10 +109,15 @@ class Sweep:
             await asyncio.sleep(self._limits.pause_s)
 
     async def sweep(self) -> int:
-        """Go through all copies once; returns how many stray holds were found."""
+        """Go through all copies once; returns how many stray holds and leases were found."""
         found = 0
         async for accounts in self._copies.accounts(self._limits.piece_accounts):
-            strays = self._strays(await self._copies.read(accounts))
+            copies = await self._copies.read(accounts)
+            strays, leases = self._strays(copies), self._leases(copies)
+            if leases:
+                found += len(leases)
+                await self._copies.tend(ANY_EPOCH, leases)
+                self._found.labels("lease").inc(len(leases))
             if strays:
                 found += len(strays)
                 await self._end(strays)
@@ -116,6 +130,16 @@ class Sweep:
             Stray(copy.account_id, ident, record)
             for copy in copies.values()
             for ident, record in copy.pending
+            if parse_record(record).expires_s < before_s
+        ]
+
+    def _leases(self, copies: Mapping[str, Truth]) -> list[LeaseCall]:
+        """How to close what is past the life of the last request that was admitted from it."""
+        before_s = self._clock() - self._limits.grace_s
+        return [
+            LeaseCall(ident, 0, Step.CLOSE, 0, Hold("", copy.account_id, 0, 0), 0)
+            for copy in copies.values()
+            for ident, record in copy.leases
             if parse_record(record).expires_s < before_s
         ]
 

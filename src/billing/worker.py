@@ -4,12 +4,14 @@ balances."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, Protocol
 
 from billing.epoch import EpochKeeper
 from billing.errors import StoreUnavailable, TollkeeperError
+from billing.fence import Fence
 from billing.journal import Journal
+from billing.leases import Leases
 from billing.news import News
 from billing.reservations import publication_of
 from billing.stores.protocol import Change, HotStore, TruthStore, WorkerStore
@@ -26,7 +28,10 @@ class AsksHotStore(Protocol):
 
 
 class Worker:
-    """Runs what others rely on while this worker serves; ``report`` hears of what goes wrong."""
+    """Runs what others rely on while this worker serves; ``report`` hears of what goes wrong.
+
+    ``clock`` gives Unix seconds, ``clock_s`` never goes back.
+    """
 
     def __init__(
         self,
@@ -36,7 +41,10 @@ class Worker:
         epoch: EpochKeeper,
         hot: HotStore,
         truth: TruthStore,
+        leases: Leases,
+        fence: Fence,
         clock: Callable[[], float],
+        clock_s: Callable[[], float],
         report: Callable[[str], None],
     ) -> None:
         self._journal = journal
@@ -44,7 +52,10 @@ class Worker:
         self._epoch = epoch
         self._hot = hot
         self._truth = truth
+        self._leases = leases
+        self._fence = fence
         self._clock = clock
+        self._clock_s = clock_s
         self._report = report
         self._asker: AsksHotStore | None = None
 
@@ -54,7 +65,9 @@ class Worker:
 
     async def start(self) -> None:
         """Register, and learn the epoch in force."""
+        sent_s = self._clock_s()
         await self._workers.register()
+        self._fence.confirm(sent_s)
         await self._epoch.look()
 
     async def stop(self) -> None:
@@ -62,6 +75,7 @@ class Worker:
         expires."""
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self._leases.give_back()
                 await self.flush_own()
                 await self._workers.leave()
         except (StoreUnavailable, TimeoutError) as error:
@@ -69,18 +83,28 @@ class Worker:
 
     def jobs(self, news: News) -> Sequence[Coroutine[Any, Any, None]]:
         """What has to run as long as this worker serves."""
-        return (self._beat(), self._journal.run(), self._epoch.run(), self._hear(news))
+        return (
+            self._beat(),
+            self._journal.run(),
+            self._epoch.run(),
+            self._hear(news),
+            self._leases.run(),
+        )
 
-    async def flush_own(self) -> None:
-        """Journal all that this worker admitted before now."""
+    async def flush_own(self, account_ids: Collection[str] | None = None) -> None:
+        """Journal all that this worker admitted before now, and admit no more from leases of these
+        accounts, or of any, unless they are found after now."""
         if self._asker is not None:
             await self._asker.finish_rounds()
+        self._leases.suspend(account_ids)
         await self._journal.flush()
 
     async def _beat(self) -> None:
         while True:
+            sent_s = self._clock_s()
             try:
                 await self._workers.heartbeat()
+                self._fence.confirm(sent_s)
             except StoreUnavailable as error:
                 self._report(f"no heartbeat: {error}")
             await asyncio.sleep(HEARTBEAT_S)

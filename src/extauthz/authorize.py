@@ -81,7 +81,7 @@ async def authorize(door: Door, facts: Facts, request_id: str) -> Allowed | Refu
     if len(ticket) > MAX_TICKET_CHARS:
         return TOO_MUCH
     try:
-        admission = await door.deadline.keep(door.reserver.reserve(hold, row, route.redis_posture))
+        admission = door.reserver.draw(hold, row) or await door.reserve(hold, row, route)
     except TimeoutError:
         return TOO_LATE
     if isinstance(admission, Admitted):

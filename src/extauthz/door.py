@@ -8,7 +8,7 @@ from typing import Protocol
 from billing.catalog import Catalog, Posture, Route
 from billing.fullness import Fullness
 from billing.refusals import Refusal
-from billing.reservations import Admission, Hold, JournalRow
+from billing.reservations import Admission, Admitted, Hold, JournalRow
 from billing.ticket import TicketSeal
 from extauthz.deadline import Deadline
 from extauthz.directory import Directory
@@ -17,6 +17,10 @@ from extauthz.limits import CheckLimits
 
 class Reserver(Protocol):
     """Whoever reserves credits (:class:`billing.reserver.Reserver`)."""
+
+    def draw(self, hold: Hold, row: JournalRow) -> Admitted | None:
+        """Hold all budgets of a request at once, from a lease; ``None`` where :meth:`reserve` has
+        to."""
 
     async def reserve(self, hold: Hold, row: JournalRow, posture: Posture) -> Admission:
         """Hold all budgets of a request, or none.
@@ -72,6 +76,11 @@ class Door:
         """Decide by another catalog from the next check on."""
         self.catalog = catalog
         self.edition += 1
+
+    async def reserve(self, hold: Hold, row: JournalRow, route: Route) -> Admission:
+        """Reserve within the deadline; ``TimeoutError`` where it was not enough."""
+        reserving = self.reserver.reserve(hold, row, route.redis_posture)
+        return await self.deadline.keep(reserving)
 
     def judge_room(self, route: Route) -> Refusal | None:
         """Refuse, while what requests cost cannot be recorded, what the route does not let pass."""

@@ -30,12 +30,13 @@ NEVER_S = 2**53
 
 class Budgets(NamedTuple):
     """The budgets of an amount, so many units and a day; ``shares`` as the record writes them,
-    ``usual`` as the ticket does."""
+    ``usual`` as the ticket does; ``pool`` says which holds may come from one lease."""
 
     asked: tuple[int, int, int]
     budgets: tuple[Budget, ...]
     shares: str
     usual: UsualShares
+    pool: str
 
 
 @dataclass(slots=True, eq=False)
@@ -87,7 +88,9 @@ class Terms:
         if last is None or last.asked != asked:
             budgets = self._budgets(*asked)
             shares = write_shares(budgets)
-            last = self.last = Budgets(asked, budgets, shares, self._usual(units))
+            same_day = last is not None and last.asked[2] == asked[2]
+            pool = last.pool if last is not None and same_day else self._pool(budgets)
+            last = self.last = Budgets(asked, budgets, shares, self._usual(units), pool)
         return Hold(
             reservation_id,
             self.account_id,
@@ -96,6 +99,7 @@ class Terms:
             last.budgets,
             self._turn(now_s) if self.inline_interval_us else None,
             last.shares,
+            last.pool,
         )
 
     def quoted_units(self, quote: Quote) -> int | None:
@@ -120,6 +124,12 @@ class Terms:
         name = f"{RATE_KIND}:{self.route.profile}"
         now_us = int(now_s * US_PER_S)
         return Rate(name, self.inline_interval_us, self.most_at_once, now_us)
+
+    def _pool(self, budgets: tuple[Budget, ...]) -> str:
+        """Terms of one account with the same budgets, windows, bounds and rate share leases."""
+        bounds = "|".join([f"{name}~{window}~{limit}" for name, window, limit, _ in budgets])
+        rate = f"{self.inline_interval_us}~{self.most_at_once}" if self.inline_interval_us else ""
+        return f"{self.account_id}|{self.route.profile}|{rate}|{bounds}"
 
     def _budgets(self, amount_nanos: int, units: int, day_s: int) -> tuple[Budget, ...]:
         profile, start_s = self.route.profile, self.period_start_s

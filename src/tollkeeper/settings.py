@@ -174,6 +174,14 @@ class Settings(TlsSettings, RatelimitOptions, TraceSettings, WatchSettings, Base
         10, ge=0, le=3_600, description="Longest time to finish what is in hand after SIGTERM."
     )
 
+    lease_requests: int = Field(
+        512,
+        ge=0,
+        le=10_000,
+        description="Requests that a worker may hold in advance for an account that asks often, "
+        "never more than an eighth of what is left; 0 asks Redis for each request.",
+    )
+
     scheduling: Literal["batch", "normal"] = Field(
         "batch",
         description="How the kernel shares out cores (Linux): batch gives longer turns.",

@@ -19,7 +19,10 @@ from billing.allowance import Allowance
 from billing.breaker import Breaker
 from billing.copier import Copier
 from billing.epoch import EpochKeeper
+from billing.fence import Fence
 from billing.journal import Journal, JournalLimits
+from billing.leases import Leases
+from billing.leases_metrics import LeaseMetrics
 from billing.ledger import PLATFORM, Settlement, make_transfer
 from billing.news import News
 from billing.reservations import Admitted, Budget, Hold, JournalRow, Short
@@ -51,6 +54,7 @@ class Front:
     reserver: Reserver
     journal: Journal
     hot: RedisHotStore
+    leases: Leases
 
 
 @asynccontextmanager
@@ -72,13 +76,18 @@ async def front(
     epoch = EpochKeeper(workers, RedisServer(probe, guard), reports.append)
     truth = PostgresTruth(pool)
     allowance = Allowance()
+    fence = Fence()
+    leases = _leases(hot, journal, epoch, fence)
     worker = Worker(
         journal=journal,
         workers=workers,
         epoch=epoch,
         hot=hot,
         truth=truth,
+        leases=leases,
+        fence=fence,
         clock=time.time,
+        clock_s=time.monotonic,
         report=reports.append,
     )
     reserver = Reserver(
@@ -88,6 +97,7 @@ async def front(
         epoch=epoch,
         allowance=allowance,
         breaker=Breaker(time.monotonic),
+        leases=leases,
         clock=time.time,
         metrics=ReserverMetrics(CollectorRegistry()),
     )
@@ -96,7 +106,7 @@ async def front(
     await worker.start()
     tasks = [asyncio.create_task(job) for job in (news.run(), *worker.jobs(news))]
     try:
-        yield Front(worker, reserver, journal, hot)
+        yield Front(worker, reserver, journal, hot, leases)
     finally:
         for task in tasks:
             task.cancel()
@@ -107,6 +117,19 @@ async def front(
         await client.aclose()
         await probe.aclose()
         await pool.close()
+
+
+def _leases(hot: RedisHotStore, journal: Journal, epoch: EpochKeeper, fence: Fence) -> Leases:
+    return Leases(
+        hot=hot,
+        journal=journal,
+        epoch=epoch,
+        fence=fence,
+        clock_s=time.monotonic,
+        now_s=time.time,
+        new_id=new_id,
+        metrics=LeaseMetrics(CollectorRegistry()),
+    )
 
 
 async def open_account(dsn: str, balance_nanos: int, overdraft_nanos: int = 0) -> str:

@@ -24,6 +24,7 @@ from tests.unit.extauthz.front_door import (
     CREDIT,
     FrontDoor,
     HotReserver,
+    Unleased,
     envoy_check,
     make_front_door,
     make_key,
@@ -69,7 +70,7 @@ async def served() -> AsyncIterator[Served]:
     await server.drain(0)
 
 
-class Gate:
+class Gate(Unleased):
     """A reserver that lets go when the test says."""
 
     def __init__(self, inner: HotReserver) -> None:
@@ -163,7 +164,7 @@ async def test_an_oversized_message_is_refused_unread(served: Served) -> None:
 async def test_a_fault_of_ours_is_unavailable_and_never_unknown(served: Served) -> None:
     """Envoy lets requests pass on UNKNOWN whatever its failure mode says."""
 
-    class Broken:
+    class Broken(Unleased):
         async def reserve(self, hold: Hold, row: JournalRow, posture: Posture) -> Admission:
             raise ZeroDivisionError(f"{hold.account_id} {row.route} {posture}")
 

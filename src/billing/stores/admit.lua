@@ -4,15 +4,19 @@
 -- ARGV[1]  epoch of the asker; a copy of an older epoch, or of another layout, is no copy
 -- ARGV[2]  token under which the asker may load a copy that is absent
 -- ARGV[3]  milliseconds for which the right to load lasts
--- ARGV[3+i] request i: how many budgets (a byte), "#ID", the name of the rate or an empty text, the
+-- ARGV[4]  milliseconds for which a request that is short may wait for leases to come back
+-- ARGV[5]  milliseconds after which leases are called back anew
+-- ARGV[5+i] request i: how many budgets (a byte), "#ID", the name of the rate or an empty text, the
 --          record, the limits, and of the rate interval, burst and now in microseconds
 -- returns  msgpack, per request {1, available} | {0, budget, left, limit} | {2} absent, load it |
 --          {3} wait; with a rate {1, available, requests, full after} and, when it is short,
---          {0, name, 0, burst, wait}. An amount of credits may be a text.
+--          {0, name, 0, burst, wait}. An amount of credits may be a text. What is short while others
+--          hold leases has a wait (perhaps 0) and a 1: they were called back, ask again soon.
 --
 -- All answers are one text, because a table within a table costs Redis 4 us to send.
 
 local epoch, token, right_ms = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+local patience_ms, pause_ms = tonumber(ARGV[4]), tonumber(ARGV[5])
 local sign, request_formats = '-' .. ARGV[1], {}
 
 -- No copy for this asker: it may load one, or has to wait. The layout before this one has its epoch
@@ -77,6 +81,22 @@ local function read_request(text, budgets)
   return {struct.unpack(format, text)}
 end
 
+-- What is short may be in leases: their holders find r, and let go.
+local function call_back(key, short)
+  local copy = redis.call('HMGET', key, 'k', 'r')
+  if not copy[1] then return short end
+  local time, called_ms = redis.call('TIME'), tonumber(copy[2])
+  local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+  if not called_ms or called_ms > now_ms or now_ms - called_ms >= pause_ms then
+    called_ms = now_ms
+    redis.call('HSET', key, 'r', string.format('%.0f', now_ms))
+  end
+  if now_ms - called_ms < patience_ms then
+    short[5], short[6] = short[5] or 0, 1
+  end
+  return short
+end
+
 local function admit(key, text)
   local budgets = string.byte(text)
   local request = read_request(text, budgets)
@@ -86,13 +106,13 @@ local function admit(key, text)
   if copy[2] then return {1, redis.call('HGET', key, 'a')} end
   local counts, names, admitted = unpacked(copy[4]), copy[3], {1}
   local short = count(counts, names, request, budgets)
-  if short then return short end
+  if short then return call_back(key, short) end
   if rate ~= '' then
     admitted, short = pace(counts, names, rate, unpack(request, 3 * budgets + 8, 3 * budgets + 10))
-    if short then return short end
+    if short then return call_back(key, short) end
   end
   admitted[2], short = pay(key, request[5])
-  if short then return short end
+  if short then return call_back(key, short) end
   local record = string.sub(text, #field + #rate + 4, -8 * budgets - 25)
   redis.call('HSET', key, field, record, 'c', repacked(counts))
   if counts.names then redis.call('HSET', key, 'b', counts.names) end
@@ -101,6 +121,6 @@ end
 
 local answers = {}
 for i, key in ipairs(KEYS) do
-  answers[i] = admit(key, ARGV[3 + i])
+  answers[i] = admit(key, ARGV[5 + i])
 end
 return cmsgpack.pack(answers)

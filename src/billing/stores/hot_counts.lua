@@ -11,6 +11,9 @@
 --        (billing/rate.py) the time at which its burst is whole again, and twice 0
 --   #ID  the record of a live reservation: how many budgets (a byte), the amount of credits (a text),
 --        "NAME|NAME", the windows, the amounts, the end of life
+--   %ID  what is left of a lease (lease.lua): the number of its last call (8 bytes), then as a record
+--   k    the fields of leases, "%ID%ID"; t those of reservations that ended before their lease told of
+--        them, "#ID#ID"; r when leases were last called back, in milliseconds of Redis's clock
 -- While a copy is being loaded, the key holds only l, the token of the loader.
 --
 -- A text ends with a zero byte; a number is an integer of eight bytes, little-endian. What is counted

@@ -12,16 +12,23 @@ from struct import Struct, unpack
 
 import msgspec
 
+from billing.lease_calls import LeaseCall
 from billing.rate import RATE_KIND
 from billing.reservations import Hold, Publication, Record, Truth, Used, parse_record
 
 MOST_BUDGETS = 127
 """Counted budgets of one request: their number is one byte, as UTF-8 writes it."""
 
+LEASE_HEAD_BYTES = 8
+"""Before the record of what is left of a lease: the number of its last call."""
+
 _pack = msgspec.msgpack.Encoder().encode
 _RATE = f"{RATE_KIND}:"
 _bytes = [chr(number) for number in range(MOST_BUDGETS + 1)]
-_integers = [Struct(f"<{count}q").pack for count in range(3 * MOST_BUDGETS + 5)]
+LEASE_NUMBERS = 11
+"""Numbers of a lease's call that it has without budgets."""
+
+_integers = [Struct(f"<{count}q").pack for count in range(3 * MOST_BUDGETS + LEASE_NUMBERS + 1)]
 
 
 def account_key(account_id: str) -> str:
@@ -48,6 +55,44 @@ def write_hold(hold: Hold) -> bytes:
     return texts.encode() + _integers[3 * count + 4](
         *windows, *amounts, hold.expires_s, *limits, interval_us, burst, now_us
     )
+
+
+def write_lease_call(call: LeaseCall) -> bytes:
+    """One lease, for ``lease.lua``."""
+    hold = call.hold
+    budgets, rate = hold.budgets, hold.rate
+    count = len(budgets)
+    names, windows, limits, amounts = zip(*budgets, strict=True) if count else ((), (), (), ())
+    rate_name, interval_us, burst, now_us = rate if rate is not None else ("", 0, 0, 0)
+    texts = f"{_bytes[count]}%{call.lease_id}\0{rate_name}\0{'|'.join(names)}\0"
+    numbers = _integers[3 * count + LEASE_NUMBERS](
+        call.number,
+        call.step,
+        call.wanted,
+        hold.amount_nanos,
+        call.expires_s,
+        len(call.draws),
+        call.turns,
+        interval_us,
+        burst,
+        now_us,
+        call.until_us,
+        *windows,
+        *amounts,
+        *limits,
+    )
+    return texts.encode() + numbers + b"".join([_write_draw(draw) for draw in call.draws])
+
+
+def _write_draw(hold: Hold) -> bytes:
+    """A reservation: its field, and its record as :func:`write_record` has it."""
+    budgets = hold.budgets
+    count = len(budgets)
+    # As above.
+    names, windows, _, amounts = zip(*budgets) if count else ((), (), (), ())  # noqa: B905
+    byte = _bytes[count]
+    texts = f"#{hold.reservation_id}\0{byte}{hold.amount_nanos}\0{'|'.join(names)}\0"
+    return texts.encode() + _integers[2 * count + 1](*windows, *amounts, hold.expires_s)
 
 
 def write_publication(said: Publication) -> bytes:
@@ -98,8 +143,13 @@ def read_copy(account_id: str, fields: Mapping[bytes, bytes]) -> Truth | None:
         for name, record in fields.items()
         if name.startswith(b"#")
     ]
+    leases = [
+        (name[1:].decode(), read_record(kept[LEASE_HEAD_BYTES:]))
+        for name, kept in fields.items()
+        if name.startswith(b"%")
+    ]
     posted, overdraft, version = (int(fields[name]) for name in (b"p", b"o", b"n"))
-    return Truth(account_id, posted, overdraft, version, _read_used(fields), pending)
+    return Truth(account_id, posted, overdraft, version, _read_used(fields), pending, leases)
 
 
 def _read_used(fields: Mapping[bytes, bytes]) -> list[Used]:

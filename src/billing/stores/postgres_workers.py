@@ -48,8 +48,9 @@ class PostgresWorkers:
         await self._run("register", self._worker_id, self._role)
 
     async def heartbeat(self) -> None:
-        """Say that this worker lives."""
-        await self._run("heartbeat", self._worker_id)
+        """Say that this worker lives; who was taken for dead long ago enters the table anew."""
+        if await self._run("heartbeat", self._worker_id) == "UPDATE 0":
+            await self._run("register", self._worker_id, self._role)
 
     async def leave(self) -> None:
         """Leave the table; the journal must be flushed by then."""
@@ -113,6 +114,7 @@ class PostgresWorkers:
             raise StoreUnavailable("the ledger has no chain; run `tollkeeper migrate`")
         return batch_id
 
-    async def _run(self, statement: str, *args: object) -> None:
+    async def _run(self, statement: str, *args: object) -> str:
         with postgres_faults(statement):
-            await self._pool.execute(SQL[statement], *args, timeout=self._deadline_s)
+            done = await self._pool.execute(SQL[statement], *args, timeout=self._deadline_s)
+        return str(done)

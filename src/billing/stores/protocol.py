@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+from billing.lease_calls import LeaseCall, Leased
 from billing.ledger import SettledBatch, Settlement
 from billing.reservations import Admitted, Hold, JournalRow, Publication, Short, Truth
 from billing.subscriptions import Principal
@@ -55,6 +56,12 @@ class HotStore(Protocol):
 
     async def admit(self, epoch: int, holds: Sequence[Hold]) -> Sequence[Admitted | Short | Absent]:
         """Hold all budgets of each request, all or nothing, in one round trip; same order."""
+
+    async def tend(self, epoch: int, calls: Sequence[LeaseCall]) -> Sequence[Leased | None]:
+        """Open, top up and close leases in one round trip; a call that was made is not made again.
+
+        ``None`` for a lease that is not there (any more), and for one that was not granted.
+        """
 
     async def load(self, epoch: int, copies: Sequence[tuple[str, Truth]]) -> Sequence[bool]:
         """Build copies under the tokens that :class:`Absent` gave; False where the right was

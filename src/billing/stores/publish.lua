@@ -8,6 +8,7 @@
 -- one of another layout goes, for it cannot be told.
 
 local ENDS = 256 -- at once; Lua passes 8000 values at most
+local MOST_REMEMBERED = 500
 
 -- A sum of amounts that a double holds exactly; what does not fit is moved in the copy at once.
 local function add(key, sum, amount)
@@ -37,9 +38,23 @@ local function release(counts, places, text)
   return record[2]
 end
 
+-- What ended before the lease it was admitted from told of it: remembered until that is told, or no
+-- lease is left. A copy that would remember too much goes, and is built anew; returns whether it did.
+local function remember(key, missing)
+  local ended = redis.call('HGET', key, 't') or ''
+  if #ended / #missing[1] + #missing > MOST_REMEMBERED then
+    redis.call('DEL', key)
+    return true
+  end
+  for i = 1, #missing do
+    if not string.find(ended, missing[i], 1, true) then ended = ended .. missing[i] end
+  end
+  redis.call('HSET', key, 't', ended)
+end
+
 -- End the reservations after so many, whose records come after so many other fields of the copy;
 -- returns the sum, with the credits that they held.
-local function finish(key, counts, places, sum, ended, done, copy, others)
+local function finish(key, counts, places, sum, ended, done, copy, others, missing)
   local gone = {}
   for i = 1, #copy - others do
     local field, record = ended[done + i], copy[others + i]
@@ -47,6 +62,8 @@ local function finish(key, counts, places, sum, ended, done, copy, others)
       gone[field] = true
       gone[#gone + 1] = field
       sum = add(key, sum, release(counts, places, record))
+    elseif not record then
+      missing[#missing + 1] = field
     end
   end
   if gone[1] then redis.call('HDEL', key, unpack(gone)) end
@@ -55,19 +72,20 @@ end
 
 local function tell(key, said)
   local posted, overdraft, version, ended = said[1], said[2], said[3], said[5]
-  local copy = redis.call('HMGET', key, 'v', 'p', 'o', 'n', 'b', 'c',
+  local copy = redis.call('HMGET', key, 'v', 'p', 'o', 'n', 'b', 'c', 'k',
     unpack(ended, 1, math.min(#ended, ENDS)))
   if not copy[1] or string.byte(copy[1]) ~= 45 then -- a minus
     redis.call('DEL', key)
     return
   end
-  local counts, names = unpacked(copy[6]), copy[5]
+  local counts, names, missing = unpacked(copy[6]), copy[5], {}
   local places = listed(names)
-  local sum = finish(key, counts, places, 0, ended, 0, copy, 6)
+  local sum = finish(key, counts, places, 0, ended, 0, copy, 7, missing)
   for done = ENDS, #ended - 1, ENDS do
     local more = redis.call('HMGET', key, unpack(ended, done + 1, math.min(#ended, done + ENDS)))
-    sum = finish(key, counts, places, sum, ended, done, more, 0)
+    sum = finish(key, counts, places, sum, ended, done, more, 0, missing)
   end
+  if copy[7] and missing[1] and remember(key, missing) then return end
   use(counts, names, said[4])
   if tonumber(version) > tonumber(copy[4]) then
     sum = add(key, add(key, sum, negated(copy[2])), posted)

@@ -1,4 +1,4 @@
-"""The hot copy in Redis: one hash per account, ``tk:{ACCOUNT}``, changed only by four scripts.
+"""The hot copy in Redis: one hash per account, ``tk:{ACCOUNT}``, changed only by five scripts.
 
 The braces are a hash tag, so all that one script call touches of an account lies in one slot of a
 Redis Cluster. On a single server one call decides all requests that wait together; on a Cluster
@@ -17,6 +17,7 @@ import msgspec
 from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError
 
+from billing.lease_calls import CALL_BACK_MS, PART, PAUSE_MS, LeaseCall, Leased
 from billing.rate import RateLeft
 from billing.reservations import Admitted, Hold, Publication, Short, Truth
 from billing.stores.hot_layout import (
@@ -24,6 +25,7 @@ from billing.stores.hot_layout import (
     read_copy,
     reservation_field,
     write_hold,
+    write_lease_call,
     write_publication,
     write_truth,
 )
@@ -77,15 +79,23 @@ class RedisHotStore:
         self._load = Script(LAYOUT, "load.lua")
         self._publish = Script(LAYOUT, "publish.lua")
         self._extend = Script("extend.lua")
+        self._lease = Script(LAYOUT, "lease.lua")
 
     async def admit(self, epoch: int, holds: Sequence[Hold]) -> Sequence[Admitted | Short | Absent]:
         """Hold all budgets of each request, all or nothing, in one round trip; same order."""
         token = self._new_token()
-        head = (epoch, token, LOAD_RIGHT_MS)
+        head = (epoch, token, LOAD_RIGHT_MS, CALL_BACK_MS, PAUSE_MS)
         items = [(hold.account_id, (write_hold(hold),)) for hold in holds]
         found = await self._call("admit", self._admit, items, head)
         answers = [(places, _unpack(packed)) for places, packed in found]
         return [_admission(answer, token) for answer in _in_order(answers, len(holds))]
+
+    async def tend(self, epoch: int, calls: Sequence[LeaseCall]) -> Sequence[Leased | None]:
+        """Open, top up and close leases; None for one that is not there, or was not granted."""
+        items = [(call.hold.account_id, (write_lease_call(call),)) for call in calls]
+        found = await self._call("tend leases", self._lease, items, (epoch, PART, PAUSE_MS))
+        answers = [(places, _unpack(packed)) for places, packed in found]
+        return [_leased(answer) for answer in _in_order(answers, len(calls))]
 
     async def load(self, epoch: int, copies: Sequence[tuple[str, Truth]]) -> Sequence[bool]:
         """Build copies under the tokens that ``Absent`` gave; False where the right was lost."""
@@ -223,6 +233,15 @@ def _admission(answer: list[Any], token: str) -> Admitted | Short | Absent:
             return Short(budget, int(left), int(limit))
         case [0, budget, left, limit, wait_us]:
             return Short(budget, int(left), int(limit), wait_us)
+        case [0, budget, left, limit, wait_us, _]:
+            return Short(budget, int(left), int(limit), wait_us, leased=True)
         case [code]:
             return Absent(mine=code == 2, token=token)
     raise AssertionError(f"admit.lua answered {answer!r}")
+
+
+def _leased(answer: list[Any]) -> Leased | None:
+    if answer == [0]:
+        return None
+    _, granted, available, full_us, called_back = answer
+    return Leased(granted, int(available), full_us, called_back)

@@ -17,8 +17,11 @@ from billing.breaker import Breaker
 from billing.catalog import Catalog
 from billing.copier import Copier
 from billing.epoch import EpochKeeper
+from billing.fence import Fence
 from billing.fullness import Fullness
 from billing.journal import Journal
+from billing.leases import LeaseLimits, Leases
+from billing.leases_metrics import LeaseMetrics
 from billing.news import News
 from billing.reserver import Reserver
 from billing.reserver_metrics import ReserverMetrics
@@ -99,13 +102,28 @@ def _reserver(
         lambda why, row: log.error("not journaled", why=why, request_id=row[0], account=row[1]),
     )
     epoch = EpochKeeper(workers, servers.hot_server, report)
+    fence = Fence()
+    leases = Leases(
+        hot=servers.hot,
+        journal=journal,
+        epoch=epoch,
+        fence=fence,
+        clock_s=time.monotonic,
+        now_s=time.time,
+        new_id=_new_id,
+        metrics=LeaseMetrics(registry),
+        limits=LeaseLimits(most_requests=settings.lease_requests),
+    )
     worker = Worker(
         journal=journal,
         workers=workers,
         epoch=epoch,
         hot=servers.hot,
         truth=truth,
+        leases=leases,
+        fence=fence,
         clock=time.time,
+        clock_s=time.monotonic,
         report=report,
     )
     breaker = Breaker(time.monotonic)
@@ -122,6 +140,7 @@ def _reserver(
         epoch=epoch,
         allowance=Allowance(most_nanos=settings.allowance_nanos),
         breaker=breaker,
+        leases=leases,
         clock=time.time,
         metrics=metrics,
     )

@@ -12,7 +12,10 @@ from billing.allowance import Allowance
 from billing.breaker import Breaker
 from billing.copier import Copier
 from billing.epoch import EpochKeeper
+from billing.fence import Fence
 from billing.journal import Journal, JournalLimits
+from billing.leases import Leases
+from billing.leases_metrics import LeaseMetrics
 from billing.reservations import Hold, JournalRow
 from billing.reserver import Reserver
 from billing.reserver_metrics import ReserverMetrics
@@ -56,6 +59,7 @@ class Seat:
     journal: Journal
     epoch: EpochKeeper
     allowance: Allowance
+    leases: Leases
     reports: list[str]
 
 
@@ -68,7 +72,7 @@ class Office:
     clock_s: float = 0.0
 
     def __post_init__(self) -> None:
-        numbers = itertools.count()
+        self.numbers = numbers = itertools.count()
         self.shared = MemoryOffice(self.ledger)
         self.hot = MemoryHotStore(lambda: self.clock_s, lambda: f"t{next(numbers)}")
 
@@ -80,13 +84,27 @@ class Office:
             workers, lambda why, _row: reports.append(why), JournalLimits(max_rows=50)
         )
         epoch = EpochKeeper(workers, self.server, reports.append)
+        fence = Fence()
+        leases = Leases(
+            hot=self.hot,
+            journal=journal,
+            epoch=epoch,
+            fence=fence,
+            clock_s=lambda: self.clock_s,
+            now_s=lambda: NOW_S + self.clock_s,
+            new_id=lambda: f"{name}-{next(self.numbers)}",
+            metrics=LeaseMetrics(CollectorRegistry()),
+        )
         worker = Worker(
             journal=journal,
             workers=workers,
             epoch=epoch,
             hot=self.hot,
             truth=self.ledger,
+            leases=leases,
+            fence=fence,
             clock=lambda: NOW_S,
+            clock_s=lambda: self.clock_s,
             report=reports.append,
         )
         allowance = Allowance(share=2)
@@ -97,13 +115,14 @@ class Office:
             epoch=epoch,
             allowance=allowance,
             breaker=Breaker(lambda: self.clock_s),
+            leases=leases,
             clock=lambda: NOW_S,
             metrics=ReserverMetrics(CollectorRegistry()),
         )
         worker.serve(reserver)
         await worker.start()
         self.shared.listeners[name] = worker.answer
-        return Seat(worker, reserver, journal, epoch, allowance, reports)
+        return Seat(worker, reserver, journal, epoch, allowance, leases, reports)
 
 
 def ask(account: str, amount_nanos: int, number: int) -> tuple[Hold, JournalRow]:

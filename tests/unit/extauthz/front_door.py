@@ -110,7 +110,14 @@ class Fill:
         return self.full
 
 
-class HotReserver:
+class Unleased:
+    """A reserver without leases."""
+
+    def draw(self, hold: Hold, row: JournalRow) -> Admitted | None:  # noqa: ARG002
+        return None
+
+
+class HotReserver(Unleased):
     """Reserves in the hot copy in memory, of accounts whose balances the test sets."""
 
     def __init__(self, hot: MemoryHotStore) -> None:

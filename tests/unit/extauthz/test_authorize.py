@@ -19,6 +19,7 @@ from tests.unit.extauthz.front_door import (
     DAY_S,
     NOW_S,
     ROUTES,
+    Unleased,
     envoy_check,
     make_catalog,
     make_front_door,
@@ -186,7 +187,7 @@ async def test_a_key_that_nobody_can_look_up_is_unavailable() -> None:
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
 
 
-class Sleeper:
+class Sleeper(Unleased):
     """A reserver that never answers, and remembers that it was told to stop."""
 
     def __init__(self) -> None:

@@ -17,6 +17,7 @@ from tests.unit.extauthz.front_door import (
     ROUTES,
     FrontDoor,
     HotReserver,
+    Unleased,
     envoy_check,
     make_catalog,
     make_front_door,
@@ -24,7 +25,7 @@ from tests.unit.extauthz.front_door import (
 )
 
 
-class Broken:
+class Broken(Unleased):
     """A reserver with a fault of its own."""
 
     async def reserve(self, hold: Hold, row: JournalRow, posture: str) -> Admission:
@@ -79,7 +80,7 @@ async def test_bytes_that_are_no_check_are_the_callers_fault() -> None:
     assert door.counts.faults == {"not_a_check": 1}
 
 
-class Waiting:
+class Waiting(Unleased):
     """A reserver that lets go when the test says."""
 
     def __init__(self, inner: HotReserver) -> None:
