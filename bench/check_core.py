@@ -55,10 +55,14 @@ class Purse:
     def __init__(self) -> None:
         self._left_nanos = MAX_NANOS
 
-    async def reserve(self, hold: Hold, row: JournalRow, posture: Posture) -> Admission:  # noqa: ARG002
-        """Admit."""
+    def draw(self, hold: Hold, row: JournalRow) -> Admitted:  # noqa: ARG002
+        """Admit, as from a lease."""
         self._left_nanos -= hold.amount_nanos
         return Admitted(self._left_nanos)
+
+    async def reserve(self, hold: Hold, row: JournalRow, posture: Posture) -> Admission:  # noqa: ARG002
+        """The same, for a key that had to be looked up."""
+        return self.draw(hold, row)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,15 @@ from billing.reservations import Admitted
 from billing.subscriptions import judge_key
 from billing.ticket import MAX_TICKET_CHARS
 from extauthz.ask import read_ask
-from extauthz.decision import Allowed
-from extauthz.door import Door
+from extauthz.decision import Allowed, Draft, Unknown
+from extauthz.directory import Caller
+from extauthz.door import Door, Offered
 from extauthz.facts import Facts
 from extauthz.paperwork import draw_up
 from extauthz.shortage import explain
 from extauthz.terms import agree, judge_access
 
+NO_ROUTE = refuse("unknown_route", "its name is not in the configuration")
 MALFORMED = refuse("malformed_key")
 UNSURE = refuse("authorization_unavailable", "keys cannot be checked right now", retry_after_s=1)
 NO_PRICE = refuse("authorization_unavailable", "no price of this route is in force")
@@ -28,22 +30,28 @@ TOO_MUCH = refuse("body_too_large", "the request names more than a ticket can ho
 
 
 # Every branch of the door stands here on purpose: one function, read from top to bottom.
-async def authorize(door: Door, facts: Facts, request_id: str) -> Allowed | Refusal:  # noqa: PLR0911, PLR0912
-    """Decide one check; a refusal is a value, a fault of ours an exception."""
-    now_s, catalog, edition = door.now_s(), door.catalog, door.edition
+def decide(  # noqa: PLR0911, PLR0912
+    door: Door,
+    facts: Facts,
+    offered: Offered,
+    request_id: str,
+    caller: Caller | Refusal | None = None,
+) -> Allowed | Refusal | Unknown | Draft:
+    """Decide one check as far as nothing has to be waited for (:func:`wait`); a refusal is a value,
+    a fault of ours an exception. ``caller`` is whose an unknown key is found to be."""
+    now_s, (catalog, edition) = door.now_s(), offered
     route = catalog.routes.get(facts.route)
     if route is None:
-        return refuse("unknown_route", "its name is not in the configuration")
+        return NO_ROUTE
 
     # Who is calling?
     if isinstance(facts.key, Refusal):
         return facts.key
-    key_hash = hash_key(facts.key)
-    caller = door.directory.recall(key_hash)
     if caller is None:
-        if not is_well_formed(facts.key):
-            return MALFORMED
-        caller = await door.directory.find(key_hash)
+        key_hash = hash_key(facts.key)
+        caller = door.directory.recall(key_hash)
+        if caller is None:
+            return Unknown(key_hash) if is_well_formed(facts.key) else MALFORMED
     if isinstance(caller, Refusal):
         return caller
     if caller.stale and route.postgres_posture == "closed":
@@ -76,15 +84,29 @@ async def authorize(door: Door, facts: Facts, request_id: str) -> Allowed | Refu
     if refusal := terms.too_expensive(quote):
         return refusal
 
-    # Hold it. The ticket is written first: what could never be settled must not be held.
+    # What has to be held? The ticket comes first: what could never be settled must not be held.
     hold, row, ticket = draw_up(door.seal, terms, quote, price.version, request_id, now_s)
     if len(ticket) > MAX_TICKET_CHARS:
         return TOO_MUCH
+    return Draft(hold, row, ticket, terms, facts, terms.quoted_units(quote))
+
+
+async def wait(
+    door: Door, facts: Facts, offered: Offered, request_id: str, missing: Unknown | Draft
+) -> Allowed | Refusal:
+    """Decide with what had to be waited for, by what was offered at the beginning."""
+    decided: Allowed | Refusal | Unknown | Draft = missing
+    if isinstance(decided, Unknown):
+        caller = await door.directory.find(decided.key_hash)
+        decided = decide(door, facts, offered, request_id, caller)
+        assert not isinstance(decided, Unknown), "it is known now, or refused"
+    if not isinstance(decided, Draft):
+        return decided
+    hold, row, terms = decided.hold, decided.row, decided.terms
     try:
-        admission = door.reserver.draw(hold, row) or await door.reserve(hold, row, route)
+        admission = await door.reserve(hold, row, terms.route)
     except TimeoutError:
         return TOO_LATE
     if isinstance(admission, Admitted):
-        quoted_units = terms.quoted_units(quote)
-        return Allowed(request_id, terms, facts, ticket, hold.amount_nanos, admission, quoted_units)
-    return explain(admission, hold, terms, now_s)
+        return decided.allowed(admission)
+    return explain(admission, hold, terms, door.now_s())

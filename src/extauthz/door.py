@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from billing.catalog import Catalog, Posture, Route
 from billing.fullness import Fullness
@@ -30,22 +30,28 @@ class Reserver(Protocol):
         """
 
 
+class Offered(NamedTuple):
+    """A catalog, and its number in the row of those that were in force."""
+
+    catalog: Catalog
+    edition: int
+
+
 class Door:
     """The collaborators of one worker's checks.
 
-    ``now_s`` is Unix time, ``new_id`` makes a UUIDv7 as text. ``catalog`` is replaced as a whole by
-    :meth:`offer`; each time it is another ``edition``. ``fullness`` knows whether what requests
+    ``now_s`` is Unix time, ``new_id`` makes a UUIDv7 as text. ``offered`` is in force, and
+    replaced as a whole by :meth:`offer`. ``fullness`` knows whether what requests
     cost can be recorded; without it nobody says that it cannot.
     """
 
     __slots__ = (
-        "catalog",
         "deadline",
         "directory",
-        "edition",
         "fullness",
         "new_id",
         "now_s",
+        "offered",
         "reserver",
         "seal",
     )
@@ -62,8 +68,7 @@ class Door:
         limits: CheckLimits,
         fullness: Fullness | None = None,
     ) -> None:
-        self.catalog = catalog
-        self.edition = 0
+        self.offered = Offered(catalog, 0)
         self.directory = directory
         self.reserver = reserver
         self.seal = seal
@@ -74,8 +79,7 @@ class Door:
 
     def offer(self, catalog: Catalog) -> None:
         """Decide by another catalog from the next check on."""
-        self.catalog = catalog
-        self.edition += 1
+        self.offered = Offered(catalog, self.offered.edition + 1)
 
     async def reserve(self, hold: Hold, row: JournalRow, route: Route) -> Admission:
         """Reserve within the deadline; ``TimeoutError`` where it was not enough."""

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Literal, NamedTuple
 
 from billing.keys import hash_key
 from billing.refusals import Refusal
-from extauthz.authorize import authorize
+from extauthz.authorize import decide, wait
 from extauthz.counts import ALLOWED, UNKNOWN_ROUTE, CheckCounts
-from extauthz.decision import Allowed, Refused
-from extauthz.door import Door
+from extauthz.decision import Allowed, Draft, Refused, Unknown
+from extauthz.door import Door, Offered
 from extauthz.facts import Facts
 from extauthz.limits import CheckLimits
 from extauthz.request import NotACheck, read_check
@@ -43,13 +44,13 @@ class CheckFailed(Exception):
         self.message = message
 
 
-class _Undecided(Exception):
-    """A fault while one request was decided: whose it was, for the log."""
+class _Check(NamedTuple):
+    """One check: what was asked, by what it is decided, its id, and when it came."""
 
-    def __init__(self, request_id: str, facts: Facts) -> None:
-        super().__init__(request_id)
-        self.request_id = request_id
-        self.facts = facts
+    facts: Facts
+    offered: Offered
+    request_id: str
+    began_s: float
 
 
 class CheckHandler:
@@ -66,53 +67,71 @@ class CheckHandler:
 
     async def check(self, wire: bytes) -> bytes:
         """A serialised ``CheckRequest`` in, a serialised ``CheckResponse`` out; or CheckFailed."""
+        answer = self.begin(wire)
+        return answer if isinstance(answer, bytes) else await answer()
+
+    def begin(self, wire: bytes) -> bytes | Callable[[], Awaitable[bytes]]:
+        """The answer, or where something has to be waited for, what gives it; or CheckFailed.
+
+        Most checks wait for nothing, and so need no task.
+        """
         counts = self._counts
         if counts.in_flight >= self._limits.max_in_flight:
             counts.faults["overloaded"] += 1
             raise CheckFailed("UNAVAILABLE", "too many checks at once")
-        counts.in_flight += 1
+        began_s = self._clock_s()
         try:
-            return await self._answer(wire)
+            facts = read_check(wire)
         except NotACheck as error:
             counts.faults["not_a_check"] += 1
             raise CheckFailed("INVALID_ARGUMENT", "not a CheckRequest") from error
-        except _Undecided as error:
-            counts.faults["fault"] += 1
-            self._log(error.__cause__, error)
-            raise CheckFailed("UNAVAILABLE", "the check failed") from error.__cause__
-        except Exception as error:
-            counts.faults["fault"] += 1
-            self._log(error)
-            raise CheckFailed("UNAVAILABLE", "the check failed") from error
-        finally:
-            counts.in_flight -= 1
-
-    async def _answer(self, wire: bytes) -> bytes:
-        began_s = self._clock_s()
         door = self._door
-        facts = read_check(wire)
-        route = door.catalog.routes.get(facts.route)
-        request_id = door.new_id()
+        check = _Check(facts, door.offered, door.new_id(), began_s)
         try:
-            answer = await authorize(door, facts, request_id)
+            decided = decide(door, facts, check.offered, check.request_id)
+            if isinstance(decided, Draft):
+                admitted = door.reserver.draw(decided.hold, decided.row)
+                if admitted is None:
+                    return partial(self._wait, check, decided)
+                decided = decided.allowed(admitted)
+            elif isinstance(decided, Unknown):
+                return partial(self._wait, check, decided)
+            return self._answer(check, decided)
         except Exception as fault:
-            raise _Undecided(request_id, facts) from fault
+            raise self._failed(check, fault) from fault
+
+    async def _wait(self, check: _Check, missing: Unknown | Draft) -> bytes:
+        facts, offered, request_id, _ = check
+        self._counts.in_flight += 1
+        try:
+            return self._answer(check, await wait(self._door, facts, offered, request_id, missing))
+        except Exception as fault:
+            raise self._failed(check, fault) from fault
+        finally:
+            self._counts.in_flight -= 1
+
+    def _answer(self, check: _Check, decided: Allowed | Refusal) -> bytes:
+        facts, (catalog, _), request_id, began_s = check
+        route = catalog.routes.get(facts.route)
         name = UNKNOWN_ROUTE if route is None else route.name
-        if isinstance(answer, Allowed):
-            written, code = write_allowed(answer), ALLOWED
+        if isinstance(decided, Allowed):
+            written, code = write_allowed(decided), ALLOWED
         else:
             shape = "json" if route is None else route.shape
-            refused = Refused(request_id, answer, shape, facts)
-            written, code = write_refused(refused, door.catalog.action_url), answer.kind.code
+            refused = Refused(request_id, decided, shape, facts)
+            written, code = write_refused(refused, catalog.action_url), decided.kind.code
         self._counts.decided(name, code, self._clock_s() - began_s)
         return written
 
-    def _log(self, fault: BaseException | None, of: _Undecided | None = None) -> None:
+    def _failed(self, check: _Check, fault: Exception) -> CheckFailed:
+        """A fault of ours: counted, logged with whose request it was."""
+        self._counts.faults["fault"] += 1
         now_s = self._clock_s()
         if now_s >= self._loud_from_s:
             self._loud_from_s = now_s + QUIET_S
-            about = {} if of is None else self._whose(of.request_id, of.facts)
+            about = self._whose(check.request_id, check.facts)
             logger.error("a check failed", exc_info=fault, extra=about)
+        return CheckFailed("UNAVAILABLE", "the check failed")
 
     def _whose(self, request_id: str, facts: Facts) -> dict[str, str]:
         """What a log may say of a request: ids and names, never the key."""

@@ -35,6 +35,7 @@ from tollkeeper.direct.frames import (
     write_settings,
 )
 from tollkeeper.direct.framing import FrameReader, Taker
+from tollkeeper.direct.gathering import Gathering
 from tollkeeper.direct.limits import DirectLimits
 from tollkeeper.direct.openings import MAX_HEADER_BYTES, Openings
 from tollkeeper.direct.outbox import Outbox
@@ -87,7 +88,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A peer is there; it gets our settings before it has said a word."""
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = Gathering(cast("asyncio.Transport", transport), self._calls.loop)
         self._outbox = Outbox(self._transport, self._calls.loop.time)
         if not self._roll.enter(self):
             self._over = True

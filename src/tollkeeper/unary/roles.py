@@ -25,7 +25,7 @@ from tollkeeper.config import load_config
 from tollkeeper.pages import Check, pages, serve_http
 from tollkeeper.settings import Settings, UnaryRole
 from tollkeeper.telemetry import new_registry, traced
-from tollkeeper.unary.method import Answer, Method
+from tollkeeper.unary.method import Answer, Beginning, Method
 from tollkeeper.unary.status import CallFailed, Code
 from tollkeeper.unary.trace_headers import with_trace_headers
 from tollkeeper.wiring.authz import FrontDoor, open_front_door
@@ -70,9 +70,11 @@ async def open_authz(
         shown = serve_http(pages(registry, checks), where, settings.metrics_tls)
         most_bytes = front.limits.max_message_bytes
         answer: Answer = front.handler.check
+        begin: Beginning | None = front.handler.begin
         if tracing is not None:
             answer = with_trace_headers(tracing.unary_checks(answer))
-        check = Method(answer, _check_fault, most_bytes, partial(_let_go, front))
+            begin = None
+        check = Method(answer, _check_fault, most_bytes, partial(_let_go, front), begin)
         yield Served(
             CHECK_SERVICE,
             registry,

@@ -16,7 +16,7 @@ from h2.settings import SettingCodes, Settings
 from tollkeeper.direct.connection import Connection
 from tollkeeper.direct.limits import DirectLimits
 from tollkeeper.direct.server import DirectServer
-from tollkeeper.unary.method import Method
+from tollkeeper.unary.method import Beginning, Method
 from tollkeeper.unary.status import CallFailed
 from tollkeeper.unary.timeouts import Timeouts
 
@@ -103,10 +103,12 @@ class Wire(asyncio.Transport):
         self._closing = self._paused = False
         self.stuck = self.reading = self.half_closed = self.lost = False
         self.reading = True
+        self.writes = 0
 
     def write(self, data: bytes) -> None:  # type: ignore[override]
         if self.half_closed or self.lost:
             raise RuntimeError("a real transport raises, too")
+        self.writes += 1
         self._buffer += data
         if self.stuck and len(self._buffer) > HIGH_WATER_BYTES and not self._paused:
             self._paused = True
@@ -116,6 +118,7 @@ class Wire(asyncio.Transport):
         """What the peer reads."""
         if self.stuck:
             return b""
+        self._loop.settle()  # what is written goes out at the end of a turn
         taken, self._buffer = self._buffer, b""
         if self._paused:
             self._paused = False
@@ -209,12 +212,13 @@ class House:
         max_bytes: int = 1 << 20,
         gone: Callable[[bytes], None] | None = None,
         fault: Callable[[Exception], CallFailed | None] = lambda _error: None,
+        begin: Beginning | None = None,
         traced: bool = False,
         **limits: Any,
     ) -> None:
         self.loop = TurnedLoop()
         self.limits = replace(DirectLimits(), **limits)
-        methods = {PATH: Method(call, fault, max_bytes, gone)}
+        methods = {PATH: Method(call, fault, max_bytes, gone, begin)}
         self.server = DirectServer(methods, self.loop, traced=traced, limits=self.limits)
         self.calls, self.roll = self.server.calls, self.server.roll
         self.timeouts = Timeouts()
