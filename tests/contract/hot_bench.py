@@ -35,6 +35,7 @@ class HotBench:
     workers: Sequence[HotStore]
     flush: Callable[[], Awaitable[None]]
     let_rights_end: Callable[[], Awaitable[None]]
+    wait: Callable[[float], Awaitable[None]]
     unreachable: HotStore
 
     @property
@@ -51,10 +52,13 @@ def memory_bench(new_token: Callable[[], str]) -> HotBench:
     async def flush() -> None:
         store.flush()
 
-    async def let_rights_end() -> None:
-        clock.now_s += LOAD_RIGHT_S
+    async def wait(seconds_s: float) -> None:
+        clock.now_s += seconds_s
 
-    return HotBench([store] * WORKERS, flush, let_rights_end, away)
+    async def let_rights_end() -> None:
+        await wait(LOAD_RIGHT_S)
+
+    return HotBench([store] * WORKERS, flush, let_rights_end, wait, away)
 
 
 def redis_bench(
@@ -70,7 +74,8 @@ def redis_bench(
         await asyncio.sleep(LOAD_RIGHT_S + 0.1)
 
     workers = [RedisHotStore(client, new_token, DEADLINE_S) for client in clients]
-    return HotBench(workers, flush, let_rights_end, RedisHotStore(nobody, new_token, DEADLINE_S))
+    away = RedisHotStore(nobody, new_token, DEADLINE_S)
+    return HotBench(workers, flush, let_rights_end, asyncio.sleep, away)
 
 
 def hold(ident: str, amount: int = 0, *budgets: Budget, account: str = A) -> Hold:
@@ -146,4 +151,5 @@ async def copy_of(store: HotStore, account: str = A) -> Truth:
         found.version,
         used,
         sorted((ident, record) for ident, record in found.pending),
+        tuple(sorted(found.leases)),
     )

@@ -98,20 +98,23 @@ local function note(copy, lease, call)
   return back
 end
 
--- For how many requests more there is room, and what the rate says then.
+-- For how many requests more there is room, what the rate says then, and whether a budget is over its
+-- limit: then not even who asks for nothing of it is admitted, so nobody keeps a lease.
 local function room(copy, lease, call, available)
-  local most, asked, full = call.wanted, listed(call.names), 0
+  local most, asked, full, stale = call.wanted, listed(call.names), 0, false
   if call.names ~= lease.names then return 0, 0 end
   for i = 1, #call.windows do
     local at = listed(copy.names)[asked[i]] or place(copy.counts, copy.names, asked[i])
     copy.names = copy.counts.names or copy.names
     roll(copy.counts, at, call.windows[i])
-    if copy.counts[at] ~= call.windows[i] then return 0, 0 end
+    stale = stale or copy.counts[at] ~= call.windows[i]
     local left = call.limits[i] - copy.counts[at + 1] - copy.counts[at + 2]
+    if left < 0 then return 0, 0, true end
     if call.amounts[i] > 0 then most = math.min(most, left / (part * call.amounts[i])) end
   end
+  if stale then return 0, 0 end
   if call.amount > 0 then
-    most = math.min(most, available / (part * call.amount), (EXACT - lease.amount) / call.amount)
+    most = math.min(most, available / (part * call.amount), (EXACT - 1 - lease.amount) / call.amount)
   end
   if call.rate ~= '' then
     local at = place(copy.counts, copy.names, call.rate)
@@ -204,7 +207,7 @@ local function tend(key, text)
   end
   local called, granted, full = called_back(copy), 0, 0
   if found[1] == epoch_sign and not called then
-    granted, full = room(copy, lease, call, tonumber(found[8]) + back)
+    granted, full, called = room(copy, lease, call, tonumber(found[8]) + back)
   end
   if not found[2] and granted == 0 then return {0} end
   full = take(copy, lease, call, granted, full)
@@ -216,7 +219,7 @@ local function tend(key, text)
   redis.call('HSET', key, call.field, write_lease(lease))
   if not found[2] then redis.call('HSET', key, 'k', copy.leases .. call.field) end
   write(copy)
-  return {1, granted, available, full, called}
+  return {1, granted, available, full, called or false}
 end
 
 local answers = {}

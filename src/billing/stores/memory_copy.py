@@ -107,7 +107,10 @@ class Copy:
             self._close(lease, call)
             return Leased(0, self.available_nanos)
         called = self._called_back(now_s)
-        granted, full_us = (0, 0) if called or not current else self._room(lease, call)
+        granted, full_us = (0, 0)
+        if current and not called:
+            called = self._over_limit(call.hold)
+            granted, full_us = (0, 0) if called else self._room(lease, call)
         if opened is not None:
             if not granted:
                 return None
@@ -243,6 +246,10 @@ class Copy:
         if not self.leases:
             self.ended.clear()
 
+    def _over_limit(self, hold: Hold) -> bool:
+        """Whether not even who asks for nothing of a budget is admitted: nobody keeps a lease."""
+        return any(self._taken(budget) > budget.limit for budget in hold.budgets)
+
     def _room(self, lease: _Lease, call: LeaseCall) -> tuple[int, int]:
         """For how many requests more there is room, and what the rate says then."""
         hold, most, full_us = call.hold, call.wanted, 0
@@ -255,7 +262,7 @@ class Copy:
                 most = min(most, left // (PART * budget.amount))
         if hold.amount_nanos:
             most = min(most, self.available_nanos // (PART * hold.amount_nanos))
-            most = min(most, (MAX_COUNTED + 1 - lease.amount_nanos) // hold.amount_nanos)
+            most = min(most, (MAX_COUNTED - lease.amount_nanos) // hold.amount_nanos)
         if hold.rate is not None:
             name, interval_us, burst, now_us = hold.rate
             leased_us = call.turns * interval_us
