@@ -175,7 +175,10 @@ class Leases:
     async def _call(self, some: list[Lease]) -> None:
         sent_s, now_us = self._clock_s(), int(self._now_s() * US_PER_S)
         calls = [self._next_call(lease, now_us) for lease in some]
-        answers = await self._hot.tend(self._epoch.number, calls)
+        epoch = self._epoch.number
+        answers = await self._hot.tend(epoch, calls)
+        if epoch != self._epoch.number:  # perhaps they were granted by a copy from an old dump
+            raise Unavailable("the epoch was raised during the call")
         for lease, call, answer in zip(some, calls, answers, strict=True):
             self._metrics.drawn.inc(len(call.draws))
             self._take(lease, call, answer, sent_s)

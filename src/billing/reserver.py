@@ -195,7 +195,7 @@ class Reserver:
             raise Unavailable("the hot copy is away")
         try:
             await self._return_to_hot_copy()
-            answers = list(await self._hot.admit(self._epoch.number, holds))
+            answers = await self._admit_in_this_epoch(holds)
         except Unavailable:
             self._breaker.failed()
             self._metrics.faults.inc()
@@ -203,6 +203,15 @@ class Reserver:
         self._breaker.succeeded()
         self._metrics.batch_size.observe(len(holds))
         return answers
+
+    async def _admit_in_this_epoch(self, holds: list[Hold]) -> list[Answer]:
+        """A call that was under way when the epoch rose may have come to a copy of the old one, or
+        even from an old dump: what it says is void, and is asked anew."""
+        while True:
+            epoch = self._epoch.number
+            answers = list(await self._hot.admit(epoch, holds))
+            if epoch == self._epoch.number:
+                return answers
 
     async def _return_to_hot_copy(self) -> None:
         """What was admitted without the hot copy must count: those copies are built anew."""
