@@ -10,6 +10,7 @@ from devstack import Envoy, free_port
 
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
+_BUFFER = "envoy.extensions.filters.http.buffer.v3.Buffer"
 _TYPES = "type.googleapis.com/"
 
 CHAT = {
@@ -56,7 +57,13 @@ def _bootstrap(port: int, admin_port: int) -> dict[str, Any]:
             ]
         },
         "http_filters": [
-            {"name": "envoy.filters.http.router", "typed_config": {"@type": _TYPES + _ROUTER}}
+            # Answered before its body has come, a request would end its connection, and everybody
+            # in front would connect anew for each.
+            {
+                "name": "envoy.filters.http.buffer",
+                "typed_config": {"@type": _TYPES + _BUFFER, "max_request_bytes": 1 << 20},
+            },
+            {"name": "envoy.filters.http.router", "typed_config": {"@type": _TYPES + _ROUTER}},
         ],
     }
     listener = {
