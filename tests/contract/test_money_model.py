@@ -7,14 +7,17 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings
 
+from billing.stores import redis_hot
+from billing.stores.hot_layout import account_key
 from billing.stores.redis_client import CLUSTER_SCHEME, RedisClient, connect
 from billing.stores.redis_hot import RedisHotStore
 from devstack import Postgres
 from tests.contract.postgres_bench import PostgresLedgerBench
 from tests.model.money_machine import check_money
-from tests.model.money_values import Installation
+from tests.model.money_values import NAMES, Installation
 
 DEADLINE_S = 10.0
+A_DAY_MS = 86_400_000
 _numbers = itertools.count()
 
 
@@ -32,6 +35,15 @@ class RealInstallation:
 
     async def flush(self) -> None:
         await self._clients[0].flushall()
+
+    async def rest(self) -> None:
+        """What is being loaded is not; leases were called back long ago."""
+        client = self._clients[0]
+        for name in NAMES:
+            key = account_key(name)
+            if await client.hexists(key, "l"):
+                await client.delete(key)
+            await client.hdel(key, "r")
 
     async def close(self) -> None:
         for client in self._clients:
@@ -55,6 +67,13 @@ def installer(
         return installation
 
     return install
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call-back of leases lasts until the model says that it is over."""
+    for name in ("CALL_BACK_MS", "PAUSE_MS"):
+        monkeypatch.setattr(redis_hot, name, A_DAY_MS)
 
 
 @pytest.mark.parametrize(("place", "examples"), [("redis", 10), ("redis_cluster", 5)])

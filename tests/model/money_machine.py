@@ -6,34 +6,19 @@ late, twice or never, copies that are flushed, dropped, outdated and rebuilt mea
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from typing import TypeVar
 
 from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from billing.errors import Conflict
-from billing.reservations import Admitted, Hold, Short, publication_of
-from tests.model.money_base import MoneyBase
-from tests.model.money_values import (
-    LIFETIME_S,
-    NAMES,
-    WEEK_S,
-    Ask,
-    Installation,
-    Worker,
-    journal_row,
-    settlement,
-)
+from billing.reservations import Admitted, Hold, publication_of
+from billing.stores.protocol import Epoch
+from tests.model.lease_rules import LeaseRules, accounts, asks, pick_of, picks, workers
+from tests.model.money_values import LIFETIME_S, WEEK_S, Ask, Installation, settlement
 from tests.model.reference_hot import ReferenceHot
 from tests.model.reference_ledger import DAY_S, Content
 
-T = TypeVar("T")
-picks = st.integers(0, 10**6)
-"""Stands for one of however many there are."""
-accounts = st.sampled_from(NAMES)
-workers = st.integers(0, 1)
 prices = st.sampled_from([0, 1, 30, 60, 100, 140])
 contents = st.one_of(
     st.builds(Content, st.just(True), prices, st.integers(0, 9), st.sampled_from([None, 0, 20])),
@@ -41,21 +26,7 @@ contents = st.one_of(
 )
 
 
-@st.composite
-def asks(draw: st.DrawFn) -> Ask:
-    """Requests that a balance of some hundred covers now and then."""
-    return Ask(
-        account=draw(accounts),
-        amount=draw(st.sampled_from([0, 1, 30, 60, 100])),
-        beyond=draw(st.sampled_from([None] * 6 + [0, 1])),
-        more=draw(st.sampled_from([0, 40])),
-        shares=draw(st.frozensets(st.sampled_from(["units", "day", "flight"]))),
-        charging=draw(st.booleans()),
-        reply_lost=draw(st.sampled_from([False] * 7 + [True])),
-    )
-
-
-class MoneyMachine(MoneyBase):
+class MoneyMachine(LeaseRules):
     """Each rule is one thing that happens."""
 
     # --- money comes in
@@ -88,31 +59,13 @@ class MoneyMachine(MoneyBase):
         """Requests of one worker. Who is patient waits for, or builds, a copy that is absent."""
         asker = self.workers[worker]
         for one in asked:
-            self._reserve(asker, one, patient)
-
-    def _reserve(self, asker: Worker, asked: Ask, patient: bool) -> None:
-        """One whose reply is lost never runs; it is journaled all the same, and ends soon."""
-        clock_s = self.now_s + asker.skew_s
-        copy = self.hot.copies.get(asked.account)
-        if asked.beyond is not None and copy is not None:
-            asked = replace(asked, amount=max(0, copy.available + asked.beyond))
-        ident = f"0198c0de-0000-7000-8000-{len(self.books.reservations):012x}"
-        hold = asked.hold(ident, clock_s, self.books.window(clock_s))
-        answer = self.ask_patiently(asker, hold) if patient else self.ask(asker, hold)
-        event(f"asked: {answer.budget if isinstance(answer, Short) else type(answer).__name__}")
-        admitted = isinstance(answer, Admitted)
-        if admitted or asked.reply_lost:
-            one = asked.reservation(hold, clock_s, admitted=admitted)
-            self.books.reservations[ident] = one
-            asker.buffer.append(journal_row(one))
-        if admitted and not asked.reply_lost:
-            self.running.append(ident)
+            self.reserve_one(asker, one, patient=patient)
 
     @precondition(lambda self: self.running)
     @rule(pick=picks, worker=workers)
     def ask_again(self, pick: int, worker: int) -> None:
         """A retry of what is still held is admitted, and held once."""
-        one = self.books.reservations[_pick(self.running, pick)]
+        one = self.books.reservations[pick_of(self.running, pick)]
         copy = self.hot.copies.get(one.account)
         asker = self.workers[worker]
         if copy is not None and copy.epoch == asker.epoch and one.ident in copy.live:
@@ -133,33 +86,35 @@ class MoneyMachine(MoneyBase):
             self.run(self.real.flush())
             self.hot = ReferenceHot()
         else:
-            self.run(self.workers[0].hot.drop([account]))
+            self.run(self.workers[0].line.drop([account]))
             self.hot.drop(account)
 
     @rule(heard_by_all=st.booleans())
     def raise_epoch(self, heard_by_all: bool) -> None:
         """All copies are void; the second worker may hear of it later."""
-        self.epoch += 1
+        self.office.epoch = Epoch(self.office.epoch.number + 1, "")
         for worker in self.workers if heard_by_all else self.workers[:1]:
-            worker.epoch = self.epoch
+            self.run(worker.hear_epoch())
 
     @precondition(lambda self: self.loads)
     @rule(pick=picks)
     def read_truth(self, pick: int) -> None:
         """A loader reads, and is slow to load."""
-        self.read(_pick(self.loads, pick))
+        load = pick_of(self.loads, pick)
+        if not load.loader.cut:
+            self.read(load)
 
     @precondition(lambda self: any(load.truth for load in self.loads))
     @rule(pick=picks)
     def finish_load(self, pick: int) -> None:
         """A loader comes to build what it read a while ago."""
-        self.build(_pick([load for load in self.loads if load.truth], pick))
+        self.build(pick_of([load for load in self.loads if load.truth], pick))
 
     @precondition(lambda self: self.hot.loading)
     @rule(pick=picks)
     def end_right(self, pick: int) -> None:
         """A loader takes too long and loses its right; it does not know that."""
-        self.end_right_of(_pick(sorted(self.hot.loading), pick))
+        self.end_right_of(pick_of(sorted(self.hot.loading), pick))
 
     # --- requests end
 
@@ -177,7 +132,7 @@ class MoneyMachine(MoneyBase):
         known = self.books.reservations
         for pick, content, kind in entries:
             fresh = [ident for ident in self.running if known[ident].content is None]
-            ident = _pick(fresh if fresh and kind == "first" else self.running, pick)
+            ident = pick_of(fresh if fresh and kind == "first" else self.running, pick)
             before = known[ident].content
             batch[ident] = before if before is not None and kind == "alike" else content
         settlements = [settlement(known[ident], said) for ident, said in batch.items()]
@@ -194,25 +149,24 @@ class MoneyMachine(MoneyBase):
     @rule(wait_s=st.sampled_from([30, LIFETIME_S // 2, DAY_S, WEEK_S]))
     def wait(self, wait_s: int) -> None:
         """Time passes; days and periods turn while reservations are live."""
-        self.now_s += wait_s
+        self.pass_time(wait_s)
 
     @rule(wait_s=st.sampled_from([0, LIFETIME_S]))
     def expire(self, wait_s: int) -> None:
         """What is overdue ends."""
-        self.now_s += wait_s
-        expected = self.books.expire(self.now_s)
-        done = self.run(self.real.ledger.store.expire(self.now_us, 1000))
-        assert done.released == expected.released
-        self.committed(done, expected)
+        self.pass_time(wait_s)
+        self.expire_overdue()
 
     @precondition(lambda self: self.running)
-    @rule(pick=picks, more_s=st.sampled_from([-60, 60, 2 * LIFETIME_S]))
-    def extend(self, pick: int, more_s: int) -> None:
+    @rule(pick=picks, more_s=st.sampled_from([-60, 60, 2 * LIFETIME_S]), untold=st.booleans())
+    def extend(self, pick: int, more_s: int, untold: bool) -> None:
         """A periodic entry of a long stream moves the end of life, never back."""
-        one = self.books.reservations[_pick(self.running, pick)]
+        drawn = [i for idents in self.untold.values() for i in idents if i in self.running]
+        ident = pick_of(drawn if drawn and untold else self.running, pick)
+        one = self.books.reservations[ident]
         life = (one.account, one.ident, one.expires_s + more_s)
         self.run(self.real.ledger.store.extend([life]))
-        self.run(self.workers[0].hot.extend([life]))
+        self.run(self.workers[0].line.extend([life]))
         if one.known and one.state == "pending":
             one.expires_s = max(one.expires_s, life[2])
 
@@ -222,7 +176,7 @@ class MoneyMachine(MoneyBase):
     @rule(pick=picks, again=st.booleans())
     def tell(self, pick: int, again: bool) -> None:
         """Any publication arrives, early or late, and perhaps once more."""
-        batch_id, publications = item = _pick(self.outbox, pick)
+        batch_id, publications = item = pick_of(self.outbox, pick)
         self.publish(publications)
         if not again:
             self.outbox.remove(item)
@@ -232,7 +186,7 @@ class MoneyMachine(MoneyBase):
     @rule(pick=picks)
     def forget_to_tell(self, pick: int) -> None:
         """A settler dies between its COMMIT and telling the hot copy."""
-        self.outbox.remove(_pick(self.outbox, pick))
+        self.outbox.remove(pick_of(self.outbox, pick))
 
     @rule()
     def make_up(self) -> None:
@@ -251,7 +205,3 @@ def check_money(install: Callable[[], Awaitable[Installation]], how: settings) -
             super().__init__(install)
 
     run_state_machine_as_test(Model, settings=settings(how, deadline=None, database=None))
-
-
-def _pick(items: list[T], pick: int) -> T:
-    return items[pick % len(items)]

@@ -1,13 +1,14 @@
 """What the model of money is made of: accounts, an installation, workers, values of the ports."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from billing.ledger import Settlement
 from billing.reservations import Budget, Hold, JournalRow, Truth, parse_record
 from billing.stores.protocol import HotStore
 from tests.contract.ledger_bench import CHARGING_ROUTE, KEY, LedgerBench
+from tests.model.money_worker import ModelWorker
 from tests.model.reference_hot import ReferenceCopy
 from tests.model.reference_ledger import DAY_S, PROFILE, Content, Reservation
 
@@ -24,6 +25,8 @@ ACCOUNTS: Mapping[str, int] = {
 NAMES = tuple(ACCOUNTS)
 OPENING = 300
 """What each account has at first: enough for a few requests, not for many."""
+FLIGHT_LIMIT = 12
+"""Requests at once: a lease takes one at a time, as long as a third is left."""
 
 
 class Installation(Protocol):
@@ -40,29 +43,25 @@ class Installation(Protocol):
     async def flush(self) -> None:
         """Lose the hot copy."""
 
+    async def rest(self) -> None:
+        """Let time pass for the hot copy: rights to load end, call-backs are over."""
+
     async def close(self) -> None:
         """Let go of every server."""
 
 
 @dataclass
-class Worker:
-    """One worker of the front door: the epoch it knows, its clock, its journal's buffer."""
-
-    hot: HotStore
-    skew_s: int
-    epoch: int = 1
-    buffer: list[JournalRow] = field(default_factory=list)
-
-
-@dataclass
 class Load:
-    """A copy that is being built: the right to it and, once read, the truth."""
+    """A copy that is being built: the right to it and, once read, the truth. ``unheard`` is what
+    nobody could journal until then, because its worker counts as dead."""
 
     account: str
+    loader: ModelWorker
     epoch: int
     token: str
     since_s: float
     truth: Truth | None = None
+    unheard: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -84,16 +83,16 @@ class Ask:
     def hold(self, ident: str, clock_s: int, window_s: int) -> Hold:
         """The hold that a worker asks for whose clock stands at ``clock_s``."""
         offered = {
-            "units": Budget(f"units:{PROFILE}", window_s, 22, 4),
+            "units": Budget(f"units:{PROFILE}", window_s, 80, 4),
             "day": Budget(f"day:{PROFILE}", clock_s // DAY_S * DAY_S, 250, self.amount),
-            "flight": Budget(f"flight:{PROFILE}", 0, 5, 1),
+            "flight": Budget(f"flight:{PROFILE}", 0, FLIGHT_LIMIT, 1),
         }
         budgets = tuple(budget for kind, budget in offered.items() if kind in self.shares)
-        life_s = UNCLEAR_S if self.reply_lost else LIFETIME_S
-        return Hold(ident, self.account, self.amount, clock_s + life_s, budgets)
+        pool = "|".join([self.account, *(f"{b.name}~{b.window_s}" for b in budgets)])
+        return Hold(ident, self.account, self.amount, clock_s + LIFETIME_S, budgets, None, "", pool)
 
     def reservation(self, hold: Hold, clock_s: int, *, admitted: bool) -> Reservation:
-        """The reservation as the reference keeps it."""
+        """The reservation as the reference keeps it; one that never runs ends soon."""
         return Reservation(
             hold.reservation_id,
             self.account,
@@ -101,7 +100,7 @@ class Ask:
             self.amount + self.more,
             self.charging,
             clock_s * 1_000_000,
-            hold.expires_s,
+            clock_s + UNCLEAR_S if self.reply_lost else hold.expires_s,
             hold.record(),
             admitted,
         )

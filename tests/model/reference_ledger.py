@@ -118,6 +118,14 @@ class ReferenceLedger:
         """All that was admitted and has not ended."""
         return sum(one.live_amount for one in self.reservations.values() if one.account == account)
 
+    def in_flight(self, account: str) -> int:
+        """How many of those take a place among so many at once."""
+        return sum(
+            f"|flight:{PROFILE}~" in one.record
+            for one in self.reservations.values()
+            if one.account == account and one.admitted and one.state == "pending"
+        )
+
     def counted(self, account: str, now_s: int) -> set[tuple[str, int]]:
         """Budgets of the running windows of which something is used."""
         windows = {

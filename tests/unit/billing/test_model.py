@@ -4,22 +4,28 @@ import itertools
 
 from hypothesis import settings
 
+from billing.lease_calls import PAUSE_MS
 from billing.stores.memory import MemoryHotStore
+from billing.stores.memory_hot import LOAD_RIGHT_S
 from tests.contract.ledger_bench import MemoryLedgerBench
 from tests.model.money_machine import check_money
 
 
 class MemoryInstallation:
-    """Everything in one process, where no time passes."""
+    """Everything in one process, where no time passes by itself."""
 
     def __init__(self) -> None:
         tokens = (f"token-{number}" for number in itertools.count())
-        self._hot = MemoryHotStore(lambda: 0.0, lambda: next(tokens))
+        self._now_s = 0.0
+        self._hot = MemoryHotStore(lambda: self._now_s, lambda: next(tokens))
         self.workers = [self._hot, self._hot]
         self.ledger = MemoryLedgerBench()
 
     async def flush(self) -> None:
         self._hot.flush()
+
+    async def rest(self) -> None:
+        self._now_s += max(LOAD_RIGHT_S, PAUSE_MS / 1000)
 
     async def close(self) -> None:
         self._hot.flush()
