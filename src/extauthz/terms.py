@@ -126,10 +126,15 @@ class Terms:
         return Rate(name, self.inline_interval_us, self.most_at_once, now_us)
 
     def _pool(self, budgets: tuple[Budget, ...]) -> str:
-        """Terms of one account with the same budgets, windows, bounds and rate share leases."""
+        """Terms of one account with the same life, budgets, windows, bounds and rate share leases.
+
+        A lease is held for the life of the last request that the hot copy was told of: what a dead
+        worker told nobody of must not live longer.
+        """
         bounds = "|".join([f"{name}~{window}~{limit}" for name, window, limit, _ in budgets])
         rate = f"{self.inline_interval_us}~{self.most_at_once}" if self.inline_interval_us else ""
-        return f"{self.account_id}|{self.route.profile}|{rate}|{bounds}"
+        life_s = self.route.lifetime_s
+        return f"{self.account_id}|{self.route.profile}|{life_s}|{rate}|{bounds}"
 
     def _budgets(self, amount_nanos: int, units: int, day_s: int) -> tuple[Budget, ...]:
         profile, start_s = self.route.profile, self.period_start_s

@@ -170,3 +170,18 @@ def test_access_without_a_charge_needs_the_scope_alone() -> None:
 def test_what_is_cheap_costs_what_it_costs() -> None:
     """The amounts of this file are small on purpose: a credit is far above them."""
     assert QUOTE.max_nanos < CREDIT
+
+
+def test_what_may_come_from_one_lease() -> None:
+    """Another amount shares it; another end of life, bound, window or rate does not."""
+    pool = terms().hold("r", QUOTE, NOW_S).pool
+    assert terms().hold("s", Quote(1, 2, 3, 1, 1, 1, {}), NOW_S).pool == pool
+    longer = replace(PING, lifetime_s=PING.lifetime_s + 1)
+    wider = replace(ALL, max_in_flight=5)
+    others = [
+        terms(route=longer).hold("r", QUOTE, NOW_S),
+        terms(limits=wider).hold("r", QUOTE, NOW_S),
+        terms().hold("r", QUOTE, NOW_S + DAY_S),
+        terms(route=replace(PING, inline_ratelimit=True)).hold("r", QUOTE, NOW_S),
+    ]
+    assert len({pool, *(hold.pool for hold in others)}) == 5
