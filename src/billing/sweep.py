@@ -5,7 +5,8 @@ promise in Postgres, which another one keeps for it; but a worker of the front d
 before it journaled leaves a hold that Postgres never heard of. It is entered there as pending, and
 expires like any other.
 A hold that Postgres knows to have ended, because Redis came back from an old state, is taken away.
-So is a lease that nobody closed: what its holder admitted from it and told nobody is over by then.
+A lease that nobody closed goes with its whole copy, which is built anew: what its holder admitted
+from it and told nobody is over by then, or was extended and is journaled.
 """
 
 from __future__ import annotations
@@ -18,11 +19,7 @@ from typing import NamedTuple, Protocol
 from prometheus_client import CollectorRegistry, Counter
 
 from billing.errors import Unavailable
-from billing.lease_calls import LeaseCall, Leased, Step
-from billing.reservations import Hold, Publication, Truth, parse_record, publication_of
-
-ANY_EPOCH = 0
-"""To close a lease it does not matter in which epoch its copy was built."""
+from billing.reservations import Publication, Truth, parse_record, publication_of
 
 
 class Stray(NamedTuple):
@@ -45,8 +42,8 @@ class SweptCopies(Protocol):
     async def publish(self, publications: Sequence[Publication]) -> None:
         """Tell what has ended."""
 
-    async def tend(self, epoch: int, calls: Sequence[LeaseCall]) -> Sequence[Leased | None]:
-        """Close leases."""
+    async def drop(self, account_ids: Sequence[str]) -> None:
+        """Forget copies, which are built anew when they are asked for."""
 
 
 class StrayStore(Protocol):
@@ -114,13 +111,12 @@ class Sweep:
         async for accounts in self._copies.accounts(self._limits.piece_accounts):
             copies = await self._copies.read(accounts)
             strays, leases = self._strays(copies), self._leases(copies)
-            if leases:
-                found += len(leases)
-                await self._copies.tend(ANY_EPOCH, leases)
-                self._found.labels("lease").inc(len(leases))
             if strays:
-                found += len(strays)
                 await self._end(strays)
+            if leases:
+                await self._copies.drop([account for account, _ in leases])
+                self._found.labels("lease").inc(len(leases))
+            found += len(strays) + len(leases)
             await asyncio.sleep(self._limits.breath_s)
         return found
 
@@ -133,11 +129,15 @@ class Sweep:
             if parse_record(record).expires_s < before_s
         ]
 
-    def _leases(self, copies: Mapping[str, Truth]) -> list[LeaseCall]:
-        """How to close what is past the life of the last request that was admitted from it."""
+    def _leases(self, copies: Mapping[str, Truth]) -> list[tuple[str, str]]:
+        """Account and lease of what is past the life of the last request that was admitted from it.
+
+        To close it alone would be wrong: a request whose life was extended meanwhile, or a holder
+        whose clock is behind, is held by nothing else. A new copy has what is journaled.
+        """
         before_s = self._clock() - self._limits.grace_s
         return [
-            LeaseCall(ident, 0, Step.CLOSE, 0, Hold("", copy.account_id, 0, 0), 0)
+            (copy.account_id, ident)
             for copy in copies.values()
             for ident, record in copy.leases
             if parse_record(record).expires_s < before_s

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from billing.lease_calls import LeaseCall, Leased
 from billing.reservations import Publication, Truth
 from billing.sweep import Stray, Sweep, SweepLimits
 from tests.model.money_values import NAMES, journal_row
@@ -31,16 +30,19 @@ class Swept:
         await self._hot.publish(publications)
         self._model.hot.publish(publications)
 
-    async def tend(self, epoch: int, calls: Sequence[LeaseCall]) -> Sequence[Leased | None]:
-        """A lease is closed after the life of all that was drawn from it and is not told of; what
-        nobody journaled of that is over then."""
-        for call in calls:
-            for ident in self._model.untold.pop(call.lease_id, ()):
-                one = self._model.books.reservations[ident]
-                if one.state == "pending":
-                    assert one.expires_s <= self._model.now_s, "swept within a life"
-                    one.admitted = False
-        return await self._hot.deliver(epoch, calls)
+    async def drop(self, account_ids: Sequence[str]) -> None:
+        """A copy goes when one of its leases is past the life of all that was drawn from it."""
+        for account in account_ids:
+            leases = self._model.hot.copies[account].leases
+            assert any(self._over(ident) for ident in leases), "swept within a life"
+            self._model.hot.drop(account)
+        await self._hot.drop(account_ids)
+
+    def _over(self, lease_id: str) -> bool:
+        """Whether nothing runs that only this lease, and a worker that died, knew of."""
+        untold = set(self._model.untold.get(lease_id, ())) & self._model.lost
+        drawn = [self._model.books.reservations[ident] for ident in untold]
+        return all(one.known or one.expires_s <= self._model.now_s for one in drawn)
 
     async def adopt(self, strays: Sequence[Stray]) -> Sequence[Stray]:
         """Enter those that the ledger does not know; return those that it knows to have ended."""
