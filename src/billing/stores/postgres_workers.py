@@ -76,15 +76,19 @@ class PostgresWorkers:
                 asyncio.timeout(timeout_s),
                 self._pool.acquire(timeout=self._deadline_s) as connection,
             ):
-                since = await connection.fetchval("SELECT clock_timestamp()")
-                polls = 0
-                while await connection.fetchval(
-                    SQL["unflushed"], self._worker_id, since, FRESH, STOPPED
-                ):
+                row = await connection.fetchrow(
+                    SQL["begin_barrier"], self._worker_id, FRESH, STOPPED
+                )
+                assert row is not None, "a sum is one row"
+                (since, unflushed), polls = row, 0
+                while unflushed:
                     if polls % ASK_AGAIN_POLLS == 0:  # who did not listen yet hears it later
                         await connection.execute(SQL["ask_for_flush"], since)
                     polls += 1
                     await asyncio.sleep(BARRIER_POLL_S)
+                    unflushed = await connection.fetchval(
+                        SQL["unflushed"], self._worker_id, since, FRESH, STOPPED
+                    )
 
     async def epoch(self) -> Epoch:
         """The epoch in force."""

@@ -35,6 +35,16 @@ UPDATE workers SET flushed_at = $2, heartbeat_at = clock_timestamp() WHERE id = 
 -- name: ask_for_flush
 SELECT pg_notify('tollkeeper_changes', 'barrier ' || $1::timestamptz)
 
+-- name: begin_barrier
+WITH now AS MATERIALIZED (SELECT clock_timestamp() AS since)
+SELECT since, (
+    SELECT count(*) FROM workers AS w
+    WHERE w.id <> $1 AND w.role = 'authz' AND w.flushed_at < since
+      AND (w.heartbeat_at > since - $2::interval
+           OR (w.heartbeat_at > since - $3::interval
+               AND EXISTS (SELECT FROM pg_stat_activity AS s WHERE s.application_name = 'tollkeeper ' || w.id)))
+) AS unflushed FROM now
+
 -- name: unflushed
 SELECT count(*) FROM workers AS w
 WHERE w.id <> $1 AND w.role = 'authz' AND w.flushed_at < $2
