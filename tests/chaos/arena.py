@@ -19,6 +19,7 @@ from billing.errors import StoreUnavailable
 from billing.stores.postgres_audit import Actor
 from devstack import Part, Postgres, Redis, free_port
 from tests.chaos.commit_proxy import CommitProxy
+from tests.chaos.lease_watch import LeaseWatch
 from tests.chaos.log_middleman import LogMiddleman
 from tests.chaos.traffic import Payer, Witness
 from tollkeeper.addresses import Address
@@ -54,25 +55,43 @@ ROUTES: dict[str, dict[str, Any]] = {
         "tariff": "ping",
         "rewrite": "/flat/ping",
     },
+    "inline": LLM
+    | {
+        "match": {"method": "GET", "path": "/inline/ping"},
+        "meter": "flat",
+        "tariff": "ping",
+        "rewrite": "/flat/ping",
+        "ratelimit": "inline",
+    },
 }
 PLANS: dict[str, dict[str, Any]] = {
     "narrow": {
         "period": "month",
         "limits": {"max_in_flight": 3, "units_per_period": 100_000_000, "spend_per_day_usd": 5},
     },
+    "wide": {
+        "period": "month",
+        "limits": {
+            "max_in_flight": 400,
+            "units_per_period": 100_000_000,
+            "spend_per_day_usd": 10_000,
+        },
+    },
+    "rated": {"limits": {"requests_per_second": 40, "burst": 80}},
 }
 
 
 def write_configuration(folder: Path, lifetime_s: int = LIFETIME_S) -> Path:
-    """The example with short lifetimes; ``ping`` is closed while Redis is away, so
-    exact, and ``spare`` while a spool is full."""
+    """The example with short lifetimes; ``ping`` and ``tool`` are closed while Redis is away, so
+    exact, and ``spare`` while a spool is full; ``inline`` takes the rate with the hold."""
     yaml = YAML()
     config = yaml.load((ROOT / "tollkeeper.yaml").read_text())
     config["routes"].update(ROUTES)
     config["plans"].update(PLANS)
     for route in config["routes"].values():
         route.update({"lifetime_s": lifetime_s, "timeout_s": REQUEST_TIMEOUT_S})
-    config["routes"]["ping"]["failure"] = {"redis": "closed"}
+    for closed in ("ping", "tool"):
+        config["routes"][closed]["failure"] = {"redis": "closed"}
     config["routes"]["spare"]["failure"] = {"spool": "closed"}
     config["routes"]["reported"]["on_expiry"] = "charge_quote"
     config["ratelimit"]["directory"] = str(ROOT / config["ratelimit"]["directory"])
@@ -130,10 +149,16 @@ class Arena(Witness):
         self.stack = stack
         self.restarts: list[str] = []
         self.locks = {name: asyncio.Lock() for name in ("redis", "postgres")}
+        self.leases = LeaseWatch([str(p) for p in stack.settings.authz_metrics_addresses])
 
     @property
     def dsn(self) -> str:
         return self.stack.settings.require_postgres_dsn()
+
+    @property
+    def worker_deaths(self) -> int:
+        """How often a worker of the front door ended and was started again."""
+        return sum(name.startswith("authz") for name in self.restarts)
 
     @property
     def postgres(self) -> Postgres:
@@ -163,11 +188,17 @@ class Arena(Witness):
         return next(iter(self.stack.settings.upstream_urls.values()))
 
     async def open_payer(
-        self, name: str, balance_credits: int, kinds: Mapping[str, int], plan: str = "unlimited"
+        self,
+        name: str,
+        balance_credits: int,
+        kinds: Mapping[str, int],
+        plan: str = "unlimited",
+        hurried: int = 0,
     ) -> Payer:
-        """A customer with that many credits who sends these kinds of requests, by weight."""
+        """A customer with that many credits who sends these kinds of requests, by weight; so many
+        clients of a hurried one make hardly a pause."""
         customer = await open_customer(self.dsn, name, balance_credits * CREDIT, plan=plan)
-        payer = Payer(customer, dict(kinds), [(0.0, balance_credits * CREDIT)])
+        payer = Payer(customer, dict(kinds), [(0.0, balance_credits * CREDIT)], hurried)
         self.payers[customer.account_id] = payer
         return payer
 
@@ -212,14 +243,19 @@ async def open_arena(
         async with stack:
             await stack.middleman.start(str(stack.settings.accesslog_listen))
             arena = Arena(stack)
-            watching = asyncio.create_task(stack.watch(arena.restarts.append))
+            watching = (
+                asyncio.create_task(stack.watch(arena.restarts.append)),
+                asyncio.create_task(arena.leases.run()),
+            )
             try:
                 yield arena
-                if watching.done():
-                    watching.result()
+                for task in watching:
+                    if task.done():
+                        task.result()
             finally:
-                watching.cancel()
-                await asyncio.wait((watching,))
+                for task in watching:
+                    task.cancel()
+                await asyncio.wait(watching)
                 await stack.middleman.stop()
                 await _kill_ours(stack.parts.values())
     finally:

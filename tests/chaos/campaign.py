@@ -18,13 +18,17 @@ import httpx
 from tests.chaos.arena import Arena
 from tests.chaos.faults import FAULTS
 from tests.chaos.traffic import ALL_KINDS, Answer, Payer, ask, keep_asking, new_client
-from tests.chaos.verdict import Books, judge
+from tests.chaos.verdict import Books, judge, unused_leases
 
 RECOVERY_TIMEOUT_S = 45.0
 PROBE_PAUSE_S = 0.05
 TWO_AT_ONCE = 0.3
 TOP_UP_PAUSE_S = 1.5
-TOP_UP_CREDITS = 20
+TOP_UPS = (("poor", 20, 1), ("brisk", 300, 2))
+"""Who pays in how many credits at each so many-th time: less than they spend, so both run out; the
+brisk one so seldom that leases are granted again since they were called back."""
+LEASES_OPEN_S = 20.0
+"""On a machine on which a worker needs seconds to be there again."""
 EXPECTED_STATUSES = {0, 200, 402, 429, 503}
 
 
@@ -68,22 +72,30 @@ class Report:
     differences: list[str] = field(default_factory=list)
     books: Books | None = None
     answers: Counter[str] = field(default_factory=Counter)
+    leases: Counter[str] = field(default_factory=Counter)
 
 
 async def open_payers(arena: Arena) -> Payer:
-    """Who takes part: two who must never pass their balance, rich and poor, one with quotas."""
+    """Who takes part: some who must never pass their balance, rich and poor, some with quotas.
+
+    The hurried ones ask often enough for leases: with counted budgets, with a rate, and with a
+    balance that runs out again and again, before the leases do where a request needs much at once.
+    """
     await arena.open_payer("poor", 150, {"ping": 1})
     await arena.open_payer("steady", 1_500, {"ping": 1})
     await arena.open_payer("rich", 1_000_000, ALL_KINDS)
     await arena.open_payer("varied", 100_000, ALL_KINDS)
     await arena.open_payer("narrow", 100_000, {"ping": 2, "chat": 1, "stream": 1}, plan="narrow")
     await arena.open_payer("paced", 100_000, ALL_KINDS, plan="pro")
+    await arena.open_payer("busy", 1_000_000, {"ping": 3, "chat": 1}, plan="wide", hurried=4)
+    await arena.open_payer("brisk", 300, {"ping": 9, "run": 1}, hurried=4)
+    await arena.open_payer("rated", 1_000_000, {"inline": 1}, plan="rated", hurried=2)
     return await arena.open_payer("probe", 1_000_000, {"ping": 1})
 
 
 @asynccontextmanager
 async def traffic(arena: Arena, seed: int, each: int = 2) -> AsyncIterator[None]:
-    """Every payer but the probe sends requests, ``each`` at a time."""
+    """Every payer but the probe sends requests, ``each`` at a time, or as many as are hurried."""
     stop = asyncio.Event()
     paying = asyncio.create_task(_pay_in(arena, stop))
     clients = [
@@ -98,7 +110,7 @@ async def traffic(arena: Arena, seed: int, each: int = 2) -> AsyncIterator[None]
         )
         for payer in arena.payers.values()
         if payer.customer.name != "probe"
-        for number in range(each)
+        for number in range(payer.hurried or each)
     ]
     try:
         yield
@@ -111,11 +123,15 @@ async def traffic(arena: Arena, seed: int, each: int = 2) -> AsyncIterator[None]
 
 
 async def _pay_in(arena: Arena, stop: asyncio.Event) -> None:
-    """The poor one pays a little again and again, whenever Postgres takes it."""
-    poor = next(p for p in arena.payers.values() if p.customer.name == "poor")
-    while not stop.is_set():
+    """Two pay a little again and again, whenever Postgres takes it."""
+    payers = {payer.customer.name: payer for payer in arena.payers.values()}
+    for number in itertools.count(1):
         await asyncio.sleep(TOP_UP_PAUSE_S)
-        await arena.top_up(poor, TOP_UP_CREDITS)
+        if stop.is_set():
+            return
+        for name, paid_credits, every in TOP_UPS:
+            if number % every == 0:
+                await arena.top_up(payers[name], paid_credits)
 
 
 async def recover(arena: Arena, probe: Payer) -> Recovery:
@@ -157,7 +173,10 @@ async def _is_settled(arena: Arena, request_ids: list[str]) -> bool:
 
 
 async def take(arena: Arena, probe: Payer, step: Step, report: Report) -> str:
-    """One step: break, recover, note what clients heard meanwhile; says how it went."""
+    """One step, with leases under way: break, recover, note what clients heard meanwhile; says how
+    it went."""
+    if not await _leases_open(arena):
+        report.differences.append(f"{step}: no lease was opened within {LEASES_OPEN_S} s")
     heard_before = len(arena.answers)
     dice = random.Random(f"{report.seed}/{step.number}")
     breaking = (FAULTS[name](arena, random.Random(dice.random())) for name in step.faults)
@@ -173,6 +192,16 @@ async def take(arena: Arena, probe: Payer, step: Step, report: Report) -> str:
     report.heard[name].update(_told(answer) for answer in arena.answers[heard_before:])
     await asyncio.sleep(step.pause_s)
     return f"answered {recovery.answered_s:5.2f} s, settled {recovery.settled_s:5.2f} s"
+
+
+async def _leases_open(arena: Arena) -> bool:
+    """Wait until a worker has a lease; false when none came."""
+    until_s = time.monotonic() + LEASES_OPEN_S
+    while not arena.leases.under_way:
+        if time.monotonic() > until_s:
+            return False
+        await asyncio.sleep(PROBE_PAUSE_S)
+    return True
 
 
 async def run_campaign(
@@ -197,7 +226,8 @@ async def run_campaign(
         arena.stack.middleman.mischief = "none"
     report.seconds = time.monotonic() - began_s
     report.books, found = await judge(arena)
-    report.differences += found
+    report.leases = Counter(arena.leases.seen)
+    report.differences += [*found, *unused_leases(report.leases, report.seconds)]
     report.answers = Counter(_told(a) for a in arena.answers)
     unexpected = {a.status for a in arena.answers} - EXPECTED_STATUSES
     if unexpected:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from billing.offered import Offered
 from billing.stores.postgres_strays import PostgresStrays
 from billing.sweep import Sweep, SweepLimits
 from tests.chaos.arena import CLOCK_OFF_S, Arena
+from tests.chaos.lease_watch import leases_in_redis
 from tollkeeper.config import compile_catalog, load_config
 from tollkeeper.wiring.accesslog import open_office
 from tollkeeper.wiring.servers import open_servers
@@ -35,7 +36,10 @@ LOG_WRITTEN_S = 0.5
 LOOKER = "00000000-0000-0000-0000-0000000000c4"
 SWEEPER = "00000000-0000-0000-0000-0000000000c5"
 REPLAYER = "00000000-0000-0000-0000-0000000000c7"
+LET_GO_S = 10.0
+"""A worker closes a lease that nobody draws from within half a second, once it runs again."""
 Replaying = Callable[[Arena], Awaitable[dict[str, Any]]]
+Left = Sequence[tuple[str, str]]
 
 
 async def replay(arena: Arena, *paths: Path) -> dict[str, Any]:
@@ -78,8 +82,22 @@ async def replay_here(arena: Arena) -> dict[str, Any]:
     return {"clean": report.is_clean, "files": report.files}
 
 
+async def let_go(arena: Arena) -> Left:
+    """Wait until no worker has a lease; returns what Redis holds for leases then, those of workers
+    that died: account, and what is left as a record."""
+    began_s = time.monotonic()
+    await arena.leases.look()
+    while not arena.leases.all_let_go:
+        if time.monotonic() - began_s > LET_GO_S:
+            raise AssertionError(f"leases after {LET_GO_S} s: {arena.leases.standing}")
+        await asyncio.sleep(0.1)
+        await arena.leases.look()
+    return await leases_in_redis(arena.stack.settings.require_redis_url(), list(arena.payers))
+
+
 async def quieten(arena: Arena, replaying: Replaying) -> dict[str, Any]:
-    """Replay, end what is stray, and wait until nothing is pending and everything is told.
+    """Replay, end what is stray, leases of dead workers among it, and wait until nothing is pending
+    and everything is told.
 
     What a worker held whose clock was ahead lives on for minutes: when the others have had time to
     end, the settler's clock is put on.
@@ -109,7 +127,10 @@ async def _left(arena: Arena) -> str:
         untold = await at.pool.fetchval("SELECT count(*) FROM unpublished")
         copies = await at.hot.read(list(arena.payers))
     held = sum(len(copy.pending) for copy in copies.values())
-    return f"{pending=} {untold=} {held=}" if pending or untold or held else ""
+    leased = sum(len(copy.leases) for copy in copies.values())
+    if not (pending or untold or held or leased):
+        return ""
+    return f"{pending=} {untold=} {held=} {leased=}"
 
 
 async def _sweep(arena: Arena, ahead_s: float) -> None:

@@ -29,6 +29,7 @@ def summary(report: Report) -> str:
         f"clients heard: {_counts(report.answers)}",
         f"reservations: {_counts(states)}",
         f"the last replay: {told}, known {tally['duplicates']}",
+        f"leases: {_counts(report.leases)}, left by the dead {len(report.books.left_leases)}",
         f"answered as Envoy was killed, in no log, expired: {len(report.books.lost)}",
         "",
         "| fault | tried | answered again after | settled again after | clients heard |",

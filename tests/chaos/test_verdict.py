@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from struct import pack
 from typing import Any
 
 import pytest
 
 from tests.chaos.arena import CREDIT
+from tests.chaos.held import copy_differences
 from tests.chaos.traffic import Answer, Payer, Witness
-from tests.chaos.verdict import Books, Noted, differences
+from tests.chaos.verdict import Books, Noted, differences, unused_leases
 from tollkeeper.stack.customers import Customer
 
 ACCOUNT = "a1"
@@ -46,6 +48,12 @@ def end(ident: str, state: str, route: str = "ping") -> dict[str, Any]:
     return {**row, "quoted_nanos": CREDIT}
 
 
+def left(books: Books, worker_deaths: int, amount_nanos: int) -> None:
+    """A lease that is left in Redis."""
+    books.worker_deaths = worker_deaths
+    books.left_leases = [(ACCOUNT, f"{amount_nanos}|9")]
+
+
 def found(plant: Plant) -> list[str]:
     seen, books = right_books()
     plant(seen, books)
@@ -66,6 +74,11 @@ def test_an_answer_in_the_moment_of_a_kill_may_expire() -> None:
         seen.envoy_kills_s.append(9.1)
 
     assert found(lose) == []
+
+
+def test_a_dead_worker_may_leave_a_lease() -> None:
+    """Of no more than the account ever had."""
+    assert found(lambda _, books: left(books, 1, 3 * CREDIT)) == []
 
 
 PLANTED: dict[str, tuple[Plant, str]] = {
@@ -97,6 +110,8 @@ PLANTED: dict[str, tuple[Plant, str]] = {
         "expected 0",
     ),
     "overspent": (lambda s, _: s.payers[ACCOUNT].paid_in.append((5.0, -3 * CREDIT)), "past its"),
+    "a living worker's lease": (lambda _, b: left(b, 0, CREDIT), "and no worker died"),
+    "a dead worker's lease": (lambda _, b: left(b, 1, 4 * CREDIT), "was left with 4000000"),
     "quarantine": (lambda _, b: b.quarantine.append({"reason": "conflict"}), "quarantine"),
     "unknown": (
         lambda s, _: s.answers.append(Answer(1.0, 0.1, ACCOUNT, "ping", 200, "", "r9")),
@@ -110,3 +125,44 @@ def test_a_planted_difference_is_found(name: str) -> None:
     """One row changed is one sentence or more, and one of them names it."""
     plant, sentence = PLANTED[name]
     assert any(sentence in line for line in found(plant)), found(plant)
+
+
+COPY = {b"v": b"-2", b"p": b"5", b"o": b"2", b"a": b"7"}
+COUNTED = COPY | {b"b": b"|flight:llm|rate:llm", b"c": pack("<6d", 0, 0, 0, 9, 0, 0)}
+
+
+def test_a_copy_that_holds_nothing_has_no_difference() -> None:
+    """All of the balance is available; what counts a rate holds nothing."""
+    assert list(copy_differences("payer", COUNTED)) == []
+    assert list(copy_differences("payer", {b"l": b"a loader's token"})) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({b"a": b"6"}, "6 available of 5 and overdraft 2"),
+        ({b"c": pack("<6d", 0, 9, 1, 9, 0, 0)}, "1.0 of flight:llm is held"),
+        ({b"k": b"%ID"}, "k is still there: %ID"),
+        ({b"t": b"#ID"}, "t is still there: #ID"),
+    ],
+)
+def test_what_a_copy_still_holds_is_found(changed: dict[bytes, bytes], sentence: str) -> None:
+    """Credits, a counted budget, a lease, an end that waits for a lease: each is one sentence."""
+    assert list(copy_differences("payer", COUNTED | changed)) == [f"payer: {sentence}"]
+
+
+@pytest.mark.parametrize(
+    ("drawn", "called_back", "seconds", "sentences"),
+    [
+        (1, 0, 45.0, []),
+        (1, 1, 600.0, []),
+        (0, 1, 45.0, ["nothing was drawn from leases"]),
+        (1, 0, 600.0, ["no lease was called back in 600 s"]),
+    ],
+)
+def test_a_campaign_without_leases_is_none(
+    drawn: int, called_back: int, seconds: float, sentences: list[str]
+) -> None:
+    """It has to draw from leases, and a long one to call some back."""
+    seen = {"drawn": drawn, "called back": called_back}
+    assert list(unused_leases(seen, seconds)) == sentences

@@ -15,6 +15,7 @@ from tollkeeper.stack.customers import Customer
 
 CLIENT_TIMEOUT_S = 20.0
 PAUSE_S = 0.02
+HURRIED_PAUSE_S = 0.01
 REFUSED_PAUSE_S = 0.1
 CHAT = {
     "model": "gpt-4o-mini",
@@ -41,6 +42,7 @@ class Kind(NamedTuple):
 KINDS = {
     "ping": Kind("ping", "GET", "/flat/ping"),
     "spare": Kind("spare", "GET", "/spare/ping"),
+    "inline": Kind("inline", "GET", "/inline/ping"),
     "chat": Kind("chat", "POST", "/v1/chat/completions", CHAT),
     "stream": Kind("chat", "POST", "/v1/chat/completions", STREAM),
     "batch": Kind("ethereum", "POST", "/rpc/ethereum", BATCH),
@@ -64,11 +66,13 @@ class Answer(NamedTuple):
 
 @dataclass
 class Payer:
-    """Who sends requests: which kinds by weight, and what they paid in and when."""
+    """Who sends requests: which kinds by weight, and what they paid in and when. A hurried one has
+    so many clients, who ask as fast as they are answered."""
 
     customer: Customer
     kinds: dict[str, int]
     paid_in: list[tuple[float, int]] = field(default_factory=list)
+    hurried: int = 0
 
     @property
     def paid_in_nanos(self) -> int:
@@ -124,11 +128,16 @@ async def keep_asking(
     async with new_client(gateway_url) as client:
         while not stop.is_set():
             kind = dice.choices(kinds, weights)[0]
-            delay_ms = dice.choice((0, 0, 0, 20, 200))
+            delay_ms = 0 if payer.hurried else dice.choice((0, 0, 0, 20, 200))
             answer = await ask(client, payer, kind, delay_ms)
             heard.append(answer)
-            pause_s = PAUSE_S if answer.status == httpx.codes.OK else REFUSED_PAUSE_S
-            await asyncio.sleep(pause_s * (1 + dice.random()))
+            await asyncio.sleep(_pause_s(payer, answer) * (1 + dice.random()))
+
+
+def _pause_s(payer: Payer, answer: Answer) -> float:
+    if answer.status != httpx.codes.OK:
+        return REFUSED_PAUSE_S
+    return HURRIED_PAUSE_S if payer.hurried else PAUSE_S
 
 
 def new_client(gateway_url: str) -> httpx.AsyncClient:

@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 import asyncpg
 import httpx
 
+from billing.reservations import parse_record
 from billing.stores.postgres_truth import PostgresTruth
 from tests.chaos.arena import CREDIT, Arena
-from tests.chaos.quiet import PATIENCE_S, Replaying, quieten, replay
+from tests.chaos.held import held_differences
+from tests.chaos.quiet import PATIENCE_S, Left, Replaying, let_go, quieten, replay
 from tests.chaos.traffic import KINDS, Payer, Witness
 from tollkeeper.ledger_check import CheckAsk, check_ledger
 from tollkeeper.ledger_hot_check import Hot
@@ -27,8 +29,14 @@ from tollkeeper.wiring.servers import open_servers
 
 ENVOY_FORGETS_S = 1.0
 """What Envoy had not written when it was killed: its flush interval, and a busy machine."""
+CALLED_BACK_S = 100.0
+"""By then about a dozen leases were called back."""
 Row = Mapping[str, Any]
-FIXED_PRICES = {"ping": CREDIT, "spare": CREDIT}
+FIXED_PRICES = {"ping": CREDIT, "spare": CREDIT, "inline": CREDIT}
+EXACT_KINDS = {"ping", "run"}
+"""Their routes are closed while Redis is away."""
+MOST_LEASED = 512
+"""Requests in one lease (``TOLLKEEPER_LEASE_REQUESTS``)."""
 
 
 class Noted(NamedTuple):
@@ -50,6 +58,8 @@ class Books:
     posted: dict[str, int]
     quarantine: list[Row]
     replay: dict[str, Any]
+    left_leases: Left = ()
+    worker_deaths: int = 0
     lost: dict[str, Noted] = field(default_factory=dict)
 
     def find_lost(self) -> None:
@@ -57,7 +67,7 @@ class Books:
         self.lost = {n.request_id: n for n in self.noted if n.request_id not in self.events}
 
 
-async def read_books(arena: Arena, said: dict[str, Any]) -> Books:
+async def read_books(arena: Arena, said: dict[str, Any], left: Left) -> Books:
     """All sides of the comparison."""
     async with httpx.AsyncClient(timeout=30.0) as client:
         noted = (await client.get(f"{arena.upstream_url}/_noted")).json()
@@ -84,6 +94,8 @@ async def read_books(arena: Arena, said: dict[str, Any]) -> Books:
         {row["account_id"]: row["posted"] for row in posted},
         [dict(row) for row in quarantine],
         said,
+        left,
+        arena.worker_deaths,
     )
     books.find_lost()
     return books
@@ -96,8 +108,9 @@ def differences(seen: Witness, books: Books) -> Iterator[str]:
     yield from _prices(books)
     for payer in seen.payers.values():
         yield from _balance(payer, books)
-        if set(payer.kinds) == {"ping"}:
+        if payer.kinds.keys() <= EXACT_KINDS:
             yield from _never_overspent(payer, books)
+        yield from _left_leases(payer, books)
     kept = Counter(row["reason"] for row in books.quarantine)
     if kept != seen.quarantined:
         yield f"quarantine: {dict(kept)}, expected {dict(seen.quarantined)}"
@@ -172,7 +185,7 @@ def _balance(payer: Payer, books: Books) -> Iterator[str]:
 
 
 def _never_overspent(payer: Payer, books: Books) -> Iterator[str]:
-    """At no time were more pings answered than had been paid for by then.
+    """At no time was more answered than had been paid for by then.
 
     A reservation that expired although its request was answered had given its credit back: it was
     covered when it was admitted, and is left out.
@@ -182,13 +195,38 @@ def _never_overspent(payer: Payer, books: Books) -> Iterator[str]:
     for noted in books.noted:
         row = books.reservations.get(noted.request_id)
         if noted.account_id == account and (row is None or row["state"] == "settled"):
-            moves.append((noted.at_s, -CREDIT))
+            billed = books.events.get(noted.request_id)
+            moves.append((noted.at_s, -CREDIT if billed is None else -billed["price_nanos"]))
     left = 0
     for at_s, amount in sorted(moves):
         left += amount
         if left < 0:
             yield f"{payer.customer.name}: {left} nano-USD past its balance at {at_s}"
             return
+
+
+def _left_leases(payer: Payer, books: Books) -> Iterator[str]:
+    """Only a worker that died leaves leases, and none holds more than a lease may."""
+    left = [record for account, record in books.left_leases if account == payer.customer.account_id]
+    if left and not books.worker_deaths:
+        yield f"{payer.customer.name}: {len(left)} leases left, and no worker died"
+    most = payer.paid_in_nanos
+    if payer.kinds.keys() <= FIXED_PRICES.keys():
+        most = min(most, MOST_LEASED * CREDIT)
+    for record in left:
+        held = parse_record(record).amount_nanos
+        if not 0 <= held <= most:
+            yield f"{payer.customer.name}: a lease was left with {held} nano-USD"
+
+
+def unused_leases(seen: Mapping[str, int], seconds: float) -> Iterator[str]:
+    """A campaign in which nothing is drawn from leases tries less than it says; so does a long one
+    in which none is called back. That is rarer: mostly all workers are short at once, and each
+    gives back by itself."""
+    if not seen.get("drawn"):
+        yield "nothing was drawn from leases"
+    if seconds > CALLED_BACK_S and not seen.get("called back"):
+        yield f"no lease was called back in {seconds:.0f} s"
 
 
 async def ledger_differences(arena: Arena) -> Sequence[str]:
@@ -209,6 +247,8 @@ async def ledger_differences(arena: Arena) -> Sequence[str]:
 
 async def judge(arena: Arena, replaying: Replaying = replay) -> tuple[Books, list[str]]:
     """Make everything quiet, and compare."""
+    left = await let_go(arena)
     said = await quieten(arena, replaying)
-    books = await read_books(arena, said)
-    return books, [*differences(arena, books), *await ledger_differences(arena)]
+    books = await read_books(arena, said, left)
+    found = [*differences(arena, books), *await ledger_differences(arena)]
+    return books, [*found, *await held_differences(arena)]
