@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import uuid4
@@ -25,7 +25,8 @@ from billing.leases import Leases
 from billing.leases_metrics import LeaseMetrics
 from billing.ledger import PLATFORM, Settlement, make_transfer
 from billing.news import News
-from billing.reservations import Admitted, Budget, Hold, JournalRow, Short
+from billing.rate import Rate
+from billing.reservations import Admission, Admitted, Budget, Hold, JournalRow, Short
 from billing.reserver import Reserver
 from billing.reserver_metrics import ReserverMetrics
 from billing.stores.postgres_chain import append_batch, lock_chain, post_balances
@@ -55,6 +56,21 @@ class Front:
     journal: Journal
     hot: RedisHotStore
     leases: Leases
+    tasks: Mapping[str, asyncio.Task[None]]
+
+    async def admit(self, hold: Hold, row: JournalRow) -> Admission:
+        """From a lease if there is one, as the front door does it."""
+        return self.reserver.draw(hold, row) or await self.reserver.reserve(hold, row, "closed")
+
+    async def halt(self, *names: str) -> None:
+        """From now on these jobs of the worker are not run (``Leases.run``); without names, none
+        is."""
+        halted = [task for name, task in self.tasks.items() if not names or name in names]
+        for task in halted:
+            task.cancel()
+        for task in halted:
+            with suppress(asyncio.CancelledError):
+                await task
 
 
 @asynccontextmanager
@@ -104,15 +120,13 @@ async def front(
     worker.serve(reserver)
     news = News(PostgresPrincipals(pool, dsn, f"tollkeeper {worker_id}"))
     await worker.start()
-    tasks = [asyncio.create_task(job) for job in (news.run(), *worker.jobs(news))]
+    jobs = (news.run(), *worker.jobs(news))
+    tasks = {getattr(job, "__qualname__", ""): asyncio.create_task(job) for job in jobs}
+    running = Front(worker, reserver, journal, hot, leases, tasks)
     try:
-        yield Front(worker, reserver, journal, hot, leases)
+        yield running
     finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await running.halt()
         await worker.stop()
         await client.aclose()
         await probe.aclose()
@@ -159,10 +173,17 @@ async def open_account(dsn: str, balance_nanos: int, overdraft_nanos: int = 0) -
     return account
 
 
-def ask(account: str, amount_nanos: int, budgets: Sequence[Budget] = ()) -> tuple[Hold, JournalRow]:
-    """A request for a hold, and its journal row."""
+def ask(
+    account: str,
+    amount_nanos: int,
+    budgets: Sequence[Budget] = (),
+    *,
+    pool: str = "",
+    rate: Rate | None = None,
+) -> tuple[Hold, JournalRow]:
+    """A request for a hold, and its journal row; one with a pool may come from a lease."""
     expires_s = int(time.time()) + LIFETIME_S
-    hold = Hold(new_id(), account, amount_nanos, expires_s, tuple(budgets))
+    hold = Hold(new_id(), account, amount_nanos, expires_s, tuple(budgets), rate, "", pool)
     row = JournalRow(
         hold.reservation_id,
         account,
