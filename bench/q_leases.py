@@ -1,8 +1,10 @@
-"""What leases could save at most: the hot copy asked for each request, against never asked."""
+"""What leases save, and what they could save at most: the hot copy asked for each request, the
+product with its leases, and a front door that never asks."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -15,37 +17,42 @@ from tollkeeper.addresses import Address
 from tollkeeper.envoy_render.vocabulary import AUTHZ_CLUSTER
 
 ASKED = "hot copy asked"
+LEASED = "leases"
 NEVER = "never asked (a bound)"
 
 
 async def ask(home: Path, pace: Pace) -> Answer:
-    """Both front doors behind gateways of their own, in turns, busy and alone."""
+    """All three front doors behind gateways of their own, in turns, busy and alone."""
     place = home / "leases"
     place.mkdir()
     async with AsyncExitStack() as exits:
         stage = await exits.enter_async_context(open_stage(place, beside=False))
-        await _add_unbounded(stage, exits)
+        asking = ("tollkeeper.serve", "authz", "0")
+        await _add(stage, exits, "asking", asking, {"TOLLKEEPER_LEASE_REQUESTS": "0"})
+        await _add(stage, exits, "unbounded", ("bench.lease_bound",), {})
         cases = [
-            Case(ASKED, "everything", "ping-inline"),
-            Case(NEVER, "unbounded", "ping-inline"),
-            Case(f"{ASKED}, one connection", "everything", "ping-inline", 1),
-            Case(f"{NEVER}, one connection", "unbounded", "ping-inline", 1),
+            Case(f"{name}{suffix}", gateway, "ping-inline", connections)
+            for suffix, connections in (("", 64), (", one connection", 1))
+            for name, gateway in ((ASKED, "asking"), (LEASED, "everything"), (NEVER, "unbounded"))
         ]
         rows = await take_turns(stage, cases, pace.rounds, pace.seconds)
-    table = rows_table("The most that leases could save", list(rows.values()), rows[ASKED])
+    table = rows_table("What leases save", list(rows.values()), rows[ASKED])
     return Answer("leases", [row.told() for row in rows.values()], table)
 
 
-async def _add_unbounded(stage: Stage, exits: AsyncExitStack) -> None:
-    where = Address(path=str(stage.home / "unbounded"))
-    env = stage.stack.plan.env | {
+async def _add(
+    stage: Stage, exits: AsyncExitStack, name: str, module: Sequence[str], env: Mapping[str, str]
+) -> None:
+    """One more front door, and a gateway that asks it."""
+    where = Address(path=str(stage.home / name))
+    own = {
         "TOLLKEEPER_AUTHZ_WORKERS": "1",
         "TOLLKEEPER_AUTHZ_LISTEN": str(where),
-        "TOLLKEEPER_AUTHZ_METRICS_LISTEN": f"unix:{stage.home}/unbounded-pages",
+        "TOLLKEEPER_AUTHZ_METRICS_LISTEN": f"unix:{stage.home}/{name}-pages",
     }
-    argv = (sys.executable, "-m", "bench.lease_bound")
-    pid = await start_process(stage, exits, "unbounded", Command(argv, env=env), where)
+    command = Command((sys.executable, "-m", *module), env={**stage.stack.plan.env, **own, **env})
+    pid = await start_process(stage, exits, name, command, where)
     bootstrap = gateways.full(stage.stack.config, stage.stack.settings)
     gateways.ask_at(bootstrap, AUTHZ_CLUSTER, where)
-    own = {name: part.pid for name, part in stage.stack.parts.items() if name != "envoy"}
-    await start_gateway(stage, exits, "unbounded", bootstrap, own | {"authz": pid}, settles=True)
+    pids = {name: part.pid for name, part in stage.stack.parts.items() if name != "envoy"}
+    await start_gateway(stage, exits, name, bootstrap, pids | {"authz": pid}, settles=True)
