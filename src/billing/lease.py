@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from billing.lease_calls import LeaseCall, Leased, Step
-from billing.rate import RateLeft
+from billing.rate import Rate, RateLeft
 from billing.reservations import Admitted, Hold
 
 LEAST_REQUESTS = 4
@@ -109,7 +109,9 @@ class Lease:
         self._pace = max(len(draws), self._pace * 3 // 4)
         hold = self.hold
         if hold.rate is not None:
-            hold = msgspec.structs.replace(hold, rate=hold.rate._replace(now_us=now_us))
+            name, interval_us, burst, _ = hold.rate
+            rate = Rate(name, interval_us, burst, now_us)
+            hold = msgspec.structs.replace(hold, rate=rate)
         self._number += 1
         self._under_way = LeaseCall(
             self.lease_id,
