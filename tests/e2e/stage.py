@@ -57,8 +57,10 @@ ROUTES: dict[str, dict[str, Any]] = {
         "rewrite": "/flat/ping",
     },
 }
+BRISK_RPS, BRISK_BURST = 80, 120
 PLANS: dict[str, dict[str, Any]] = {
     "paced": {"limits": {"requests_per_second": 1, "burst": 3}},
+    "brisk": {"limits": {"requests_per_second": BRISK_RPS, "burst": BRISK_BURST}},
     "single_file": {"limits": {"max_in_flight": 1}},
     "ten_units": {"limits": {"units_per_period": 10}},
     "two_credits_a_day": {"limits": {"spend_per_day_usd": "0.002"}},
