@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
@@ -14,10 +15,11 @@ from billing.copier import Copier
 from billing.epoch import EpochKeeper
 from billing.fence import Fence
 from billing.journal import Journal, JournalLimits
-from billing.leases import Leases
+from billing.leases import LeaseLimits, Leases
 from billing.leases_metrics import LeaseMetrics
-from billing.reservations import Hold, JournalRow
-from billing.reserver import Reserver
+from billing.rate import Rate
+from billing.reservations import Admission, Budget, Hold, JournalRow
+from billing.reserver import Reserver, ReserverLimits
 from billing.reserver_metrics import ReserverMetrics
 from billing.stores.memory_hot import MemoryHotStore
 from billing.stores.memory_ledger import MemoryLedgerStore
@@ -26,6 +28,8 @@ from billing.worker import Worker
 
 NOW_S = 1_800_000_000.0
 LIFE_S = 600
+STEP_S = 0.05
+"""How often leases are looked after."""
 KEY = "00000000-0000-0000-0000-00000000000a"
 
 
@@ -60,7 +64,13 @@ class Seat:
     epoch: EpochKeeper
     allowance: Allowance
     leases: Leases
+    fence: Fence
+    registry: CollectorRegistry
     reports: list[str]
+
+    async def admit(self, hold: Hold, row: JournalRow) -> Admission:
+        """As the front door does: from a lease, or by asking."""
+        return self.reserver.draw(hold, row) or await self.reserver.reserve(hold, row, "closed")
 
 
 @dataclass
@@ -76,7 +86,16 @@ class Office:
         self.shared = MemoryOffice(self.ledger)
         self.hot = MemoryHotStore(lambda: self.clock_s, lambda: f"t{next(numbers)}")
 
-    async def seat(self, name: str) -> Seat:
+    async def live(self, seconds_s: float, *seats: Seat) -> None:
+        """Time passes for these workers, in steps: they beat, journal and look after leases."""
+        for _ in range(round(seconds_s / STEP_S)):
+            self.clock_s += STEP_S
+            for seat in seats:
+                seat.fence.confirm(self.clock_s)
+                await seat.journal.flush()
+                await seat.leases.tend()
+
+    async def seat(self, name: str, limits: LeaseLimits | None = None) -> Seat:
         """A worker that is registered and knows the epoch."""
         workers = MemoryWorkers(self.shared, name)
         reports: list[str] = []
@@ -84,7 +103,7 @@ class Office:
             workers, lambda why, _row: reports.append(why), JournalLimits(max_rows=50)
         )
         epoch = EpochKeeper(workers, self.server, reports.append)
-        fence = Fence()
+        fence, registry = Fence(), CollectorRegistry()
         leases = Leases(
             hot=self.hot,
             journal=journal,
@@ -93,7 +112,8 @@ class Office:
             clock_s=lambda: self.clock_s,
             now_s=lambda: NOW_S + self.clock_s,
             new_id=lambda: f"{name}-{next(self.numbers)}",
-            metrics=LeaseMetrics(CollectorRegistry()),
+            metrics=LeaseMetrics(registry),
+            limits=limits,
         )
         worker = Worker(
             journal=journal,
@@ -117,18 +137,28 @@ class Office:
             breaker=Breaker(lambda: self.clock_s),
             leases=leases,
             clock=lambda: NOW_S,
-            metrics=ReserverMetrics(CollectorRegistry()),
+            metrics=ReserverMetrics(registry),
+            limits=ReserverLimits(retry_s=0.0, leased_retry_s=0.0),
         )
         worker.serve(reserver)
         await worker.start()
         self.shared.listeners[name] = worker.answer
-        return Seat(worker, reserver, journal, epoch, allowance, leases, reports)
+        return Seat(worker, reserver, journal, epoch, allowance, leases, fence, registry, reports)
 
 
-def ask(account: str, amount_nanos: int, number: int) -> tuple[Hold, JournalRow]:
-    """A request for a hold, and its journal row."""
+def ask(
+    account: str,
+    amount_nanos: int,
+    number: int,
+    *,
+    budgets: Sequence[Budget] = (),
+    rate: Rate | None = None,
+    pool: str = "",
+) -> tuple[Hold, JournalRow]:
+    """A request for a hold, and its journal row; without a pool it never comes from a lease."""
     ident = f"00000000-0000-7000-8000-{number:012d}"
-    hold = Hold(ident, account, amount_nanos, int(NOW_S) + LIFE_S)
+    life_s = int(NOW_S) + LIFE_S
+    hold = Hold(ident, account, amount_nanos, life_s, tuple(budgets), rate, "", pool)
     row = JournalRow(
         ident,
         account,

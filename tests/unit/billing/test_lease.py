@@ -325,6 +325,7 @@ def test_each_time_is_judged_by_itself() -> None:
     lease.draw(hold(2))
     lease.judge_use(5.0, 0.2, 2)
     lease.judge_use(5.1, 0.2, 2)
-    assert lease.step is Step.KEEP
+    assert next_call(lease).step is Step.KEEP
+    lease.told()
     lease.judge_use(5.3, 0.2, 2)
-    assert lease.step is Step.CLOSE
+    assert next_call(lease).step is Step.CLOSE
