@@ -114,7 +114,7 @@ class Sweep:
             if strays:
                 await self._end(strays)
             if leases:
-                await self._copies.drop([account for account, _ in leases])
+                await self._copies.drop(sorted({account for account, _ in leases}))
                 self._found.labels("lease").inc(len(leases))
             found += len(strays) + len(leases)
             await asyncio.sleep(self._limits.breath_s)
