@@ -89,16 +89,23 @@ class LeaseRules(MoneyBase):
         if loses and worker.line.calls > calls:
             event(f"lease: lost {loses}")
 
-    @rule(worker=workers, asked=small_asks(), rounds=st.integers(1, 4), loses=losses)
-    def ask_often(self, worker: int, asked: Ask, rounds: int, loses: Loss) -> None:
-        """An account that asks often is leased a share, which is drawn from and told of."""
+    def lease_out(self, worker: ModelWorker, asked: Ask, opening: Loss = "") -> None:
+        """An account that asks often is leased a share, and some of it is drawn and not told of;
+        what is drawn may cost less than what opened the lease."""
+        for _ in range(3):
+            self.reserve_one(worker, asked, patient=True)
+        self.tend_once(worker, 0.06, opening)
+        for amount in (asked.amount, 0, asked.amount):
+            self.reserve_one(worker, replace(asked, amount=amount), patient=True)
+
+    @rule(worker=workers, asked=small_asks(), opening=losses, loses=losses)
+    def ask_often(self, worker: int, asked: Ask, opening: Loss, loses: Loss) -> None:
+        """A lease is opened, drawn from and told of; any call may be lost, or its reply."""
         asker = self.workers[worker]
-        for _ in range(rounds):
-            for _ in range(3):
-                self.reserve_one(asker, asked, patient=True)
-            self.tend_once(asker, 0.06, "")
-        self.reserve_one(asker, asked, patient=True)
+        self.lease_out(asker, asked, opening)
         self.tend_once(asker, 0.15, loses)
+        self.reserve_one(asker, asked, patient=True)
+        self.tend_once(asker, 0.15, "")
         self.reserve_one(asker, asked, patient=True)
 
     @rule(worker=workers, wait_s=st.sampled_from([0.0, 0.06, 0.15, 0.3]), loses=losses)
@@ -106,16 +113,15 @@ class LeaseRules(MoneyBase):
         """A worker looks after its leases; what it says, or the answer, may be lost."""
         self.tend_once(self.workers[worker], wait_s, loses)
 
-    @precondition(lambda self: any(copy.leases for copy in self.hot.copies.values()))
-    @rule(worker=workers, pick=picks, beyond=st.sampled_from([0, 0, 1]))
-    def ask_for_what_is_leased(self, worker: int, pick: int, beyond: int) -> None:
+    @rule(lessee=workers, asker=workers, asked=small_asks(), beyond=st.sampled_from([0, 0, 1]))
+    def ask_for_what_is_leased(self, lessee: int, asker: int, asked: Ask, beyond: int) -> None:
         """A request needs all that there is, leased or not: who holds leases gives them back."""
-        leased = {name: copy for name, copy in self.hot.copies.items() if copy.leases}
-        account = pick_of(sorted(leased), pick)
-        copy = leased[account]
-        amount = copy.available + sum(lease.amount for lease in copy.leases.values()) + beyond
-        asked = Ask(account, max(1, amount), None, 0, frozenset(), charging=False, reply_lost=False)
-        self.reserve_one(self.workers[worker], asked, patient=True)
+        self.lease_out(self.workers[lessee], asked)
+        copy = self.hot.copies.get(asked.account)
+        if copy is not None:
+            leased = sum(lease.amount for lease in copy.leases.values())
+            whole = replace(asked, amount=max(1, copy.available + leased + beyond))
+            self.reserve_one(self.workers[asker], replace(whole, shares=frozenset()), patient=True)
 
     @precondition(lambda self: self.late)
     @rule(pick=picks)
@@ -128,18 +134,19 @@ class LeaseRules(MoneyBase):
         event("lease: a late call arrives")
         self.run(line.deliver(epoch, calls))
 
-    @precondition(lambda self: any(self.untold.values()))
-    @rule(pick=picks, price=st.sampled_from([0, 1, 30]), again=st.booleans())
-    def end_early(self, pick: int, price: int, again: bool) -> None:
-        """A request ends, and the hot copy hears of that before it hears that there was one."""
+    @rule(
+        worker=workers, asked=small_asks(), price=st.sampled_from([0, 1, 30]), again=st.booleans()
+    )
+    def end_early(self, worker: int, asked: Ask, price: int, again: bool) -> None:
+        """Requests end, and the hot copy hears of that before it hears that there were any."""
+        self.lease_out(self.workers[worker], asked)
         untold = [ident for idents in self.untold.values() for ident in idents]
-        fresh = [i for i in untold if i in self.running]
-        fresh = [i for i in fresh if self.books.reservations[i].content is None]
-        if fresh:
-            ident = pick_of(fresh, pick)
+        known = self.books.reservations
+        early = [i for i in untold if i in self.running and known[i].content is None]
+        for ident in early[1:]:
             content = Content(True, price, 1, None)
             expected = self.books.settle({ident: content}, self.now_s)
-            said = settlement(self.books.reservations[ident], content)
+            said = settlement(known[ident], content)
             self.committed(self.run(self.real.ledger.store.settle([said], self.now_us)), expected)
             event("lease: ended before it was told of")
             for _ in range(1 + again):
@@ -158,14 +165,10 @@ class LeaseRules(MoneyBase):
         """A copy is lost and built while a worker has a lease of it, and perhaps cannot be heard of
         by anybody; it would draw from that lease."""
         worker = self.workers[lessee]
-        for _ in range(3):
-            self.reserve_one(worker, asked, patient=True)
-            self.tend(worker)
+        self.lease_out(worker, asked)
         worker.cut = cut
-        for _ in range(20 if cut else 1):
-            self.moment(0.1)
-            self.reserve_one(worker, asked, patient=False)
-            self.tend(worker)
+        for _ in range(16 if cut else 1):
+            self.tend_once(worker, 0.11, "")
         self.run(self.workers[0].line.drop([asked.account]))
         self.hot.drop(asked.account)
         if cut:
@@ -183,10 +186,12 @@ class LeaseRules(MoneyBase):
         self.workers[worker].cut = not self.workers[worker].cut
         self.moment(wait_s)
 
-    @rule(worker=workers, journaled=st.booleans())
-    def die(self, worker: int, journaled: bool) -> None:
+    @rule(worker=workers, asked=small_asks(), leased=st.booleans(), journaled=st.booleans())
+    def die(self, worker: int, asked: Ask, leased: bool, journaled: bool) -> None:
         """A worker dies with its leases and its journal's buffer; another takes its place."""
         dead = self.workers[worker]
+        if leased:
+            self.lease_out(dead, asked)
         if journaled:
             self.flush_journal(dead)
         self.orphans |= dead.line.opened
@@ -196,7 +201,7 @@ class LeaseRules(MoneyBase):
             event("a worker dies with draws that nobody was told of")
         self.workers[worker] = self.seat(worker)
 
-    @rule(wait_s=st.sampled_from([0, LIFETIME_S, LIFETIME_S + 31]))
+    @rule(wait_s=st.sampled_from([0, LIFETIME_S // 2, LIFETIME_S + 31]))
     def sweep_strays(self, wait_s: int) -> None:
         """What is past its life in the hot copy ends, leases of the dead among it."""
         self.pass_time(wait_s)

@@ -36,7 +36,7 @@ from tests.model.money_values import (
     Load,
     built_copy,
 )
-from tests.model.money_worker import Line, ModelWorker
+from tests.model.money_worker import LIMITS, Line, ModelWorker
 from tests.model.reference_hot import ReferenceHot
 from tests.model.reference_ledger import (
     DAY_S,
@@ -115,6 +115,7 @@ class MoneySteps(RuleBasedStateMachine):
             truth=self.real.ledger.truth,
             clock_s=lambda: self.clock_s,
             now_s=lambda: self.now_s + skew_s,
+            limits=LIMITS[index],
         )
         self.run(worker.hear_epoch())
         worker.beat(self.clock_s)
@@ -227,7 +228,8 @@ class MoneySteps(RuleBasedStateMachine):
             if worker is not load.loader and worker.counts_as_live(self.clock_s):
                 self.run(worker.answer_barrier())
         self.note_journaled()
-        load.unheard = frozenset(r.reservation_id for w in self.workers for r in w.buffer)
+        dead = [w for w in self.workers if not w.counts_as_live(self.clock_s)]
+        load.unheard = frozenset(row.reservation_id for w in dead for row in w.buffer)
         truths = self.run(self.real.ledger.truth.truth([load.account], self.now_s))
         load.truth = truths[load.account]
 

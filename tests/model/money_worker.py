@@ -22,8 +22,12 @@ from billing.worker import Worker
 from tests.contract.ledger_bench import JournalStore
 from tests.unit.billing.office import Server
 
-LIMITS = LeaseLimits(most_requests=12, tell_draws=3, open_asks=2, keep_draws=1, call_leases=2)
-"""Leases that open at once, are small, and tell of a few draws at a time."""
+LIMITS = tuple(
+    LeaseLimits(most_requests=12, tell_draws=3, open_asks=2, keep_draws=least, call_leases=2)
+    for least in (1, 0)
+)
+"""Of each worker: leases that open at once, are small, and tell of a few draws at a time; one
+closes those that are not drawn from."""
 
 Loss = Literal["", "call", "late call", "reply"]
 """What becomes of a call of leases, besides that its caller hears of nothing."""
@@ -116,6 +120,7 @@ class ModelWorker:
         truth: TruthStore,
         clock_s: Callable[[], float],
         now_s: Callable[[], float],
+        limits: LeaseLimits,
     ) -> None:
         numbers = iter(range(10**6))
         self.now_s = now_s
@@ -134,7 +139,7 @@ class ModelWorker:
             now_s=now_s,
             new_id=lambda: f"{name}-{next(numbers):06d}",
             metrics=LeaseMetrics(CollectorRegistry()),
-            limits=LIMITS,
+            limits=limits,
         )
         self._worker = Worker(
             journal=self.journal,
