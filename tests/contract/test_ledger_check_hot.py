@@ -6,13 +6,16 @@ import itertools
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec.structs import replace
 
-from billing.reservations import Budget, Publication, Used
+from billing.lease_calls import LeaseCall, Step
+from billing.ledger import Settlement
+from billing.reservations import Budget, Hold, Publication, Used
 from billing.stores.memory import MemoryHotStore
 from billing.stores.protocol import HotStore
 from billing.stores.redis_client import connect
 from billing.stores.redis_hot import RedisHotStore
-from tests.contract.copy_pair import Pair, open_pair
+from tests.contract.copy_pair import EPOCH, Pair, open_pair
 from tests.contract.desks import ANNA
 from tollkeeper.operations import orders
 
@@ -94,6 +97,84 @@ async def test_hold_of_another_amount_is_found(pair: Pair) -> None:
     await pair.hold(request, Budget("flight:llm", 0, 10, 1))
     proof = await pair.prove()
     assert f"reservation {request.reservation_id} holds" in proof.broken_how
+
+
+async def _lease(pair: Pair, ident: str, amount_nanos: int, *budgets: Budget) -> LeaseCall:
+    """A lease of one request."""
+    asked = Hold("", pair.account.id, amount_nanos, 0, budgets)
+    opened = LeaseCall(ident, 1, Step.OPEN, 1, asked, 2_000_000_000)
+    (answer,) = await pair.copies.tend(EPOCH, [opened])
+    assert answer is not None
+    assert answer.granted == 1
+    return opened
+
+
+async def _drawn(pair: Pair, *budgets: Budget) -> Settlement:
+    """A request of 100 nano-USD that was admitted from a lease, and is told of by nobody yet."""
+    request = pair.work.request(pair.account, 0)
+    held = Hold(request.reservation_id, pair.account.id, 100, request.expires_s, budgets)
+    drawn = replace(request, record=held.record())
+    await pair.work.admit(drawn)
+    return drawn
+
+
+UNITS = Budget("units:llm", 2_000_000_000, 1000, 5)
+
+
+@pytest.mark.parametrize(("leased", "held"), [([100], [()]), ([60, 40], [()]), ([100], [(UNITS,)])])
+async def test_what_leases_cover_is_no_difference(
+    pair: Pair, leased: list[int], held: list[tuple[Budget, ...]]
+) -> None:
+    """Requests that were admitted from a lease are in Postgres before the copy is told of them, and
+    for long when their worker died: what the leases hold is for them."""
+    for number, amount in enumerate(leased):
+        await _lease(pair, f"l{number}", amount, *held[0])
+    for budgets in held:
+        await _drawn(pair, *budgets)
+    assert (await pair.prove()).holds
+
+
+@pytest.mark.parametrize(
+    ("leased", "budgets", "drawn"),
+    [
+        (99, (), ()),
+        (100, (), (UNITS,)),
+        (100, (UNITS._replace(amount=4),), (UNITS,)),
+        (100, (UNITS._replace(window_s=2_000_000_001),), (UNITS,)),
+        (100, (UNITS._replace(name="period:llm"),), (UNITS,)),
+    ],
+)
+async def test_what_leases_do_not_cover_is_found(
+    pair: Pair, leased: int, budgets: tuple[Budget, ...], drawn: tuple[Budget, ...]
+) -> None:
+    """Whether credits or shares are missing, and of whatever window."""
+    await _lease(pair, "l", leased, *budgets)
+    forgotten = await _drawn(pair, *drawn)
+    proof = await pair.prove()
+    assert f"reservation {forgotten.reservation_id} is pending in Postgres" in proof.broken_how
+
+
+async def test_more_than_leases_cover_is_found(pair: Pair) -> None:
+    """Together their requests may need no more than there is."""
+    await _lease(pair, "l", 107)
+    first, second = await _drawn(pair), await _drawn(pair)
+    proof = await pair.prove()
+    assert f"reservation {first.reservation_id} is pending in Postgres" in proof.broken_how
+    told = Hold(first.reservation_id, pair.account.id, 100, first.expires_s)
+    call = LeaseCall("l", 2, Step.KEEP, 0, Hold("", pair.account.id, 107, 0), 0, [told])
+    await pair.copies.tend(EPOCH, [call])
+    proof = await pair.prove()
+    assert f"reservation {second.reservation_id} is pending in Postgres" in proof.broken_how
+
+
+async def test_a_lease_does_not_hide_what_the_copy_has_too_much(pair: Pair) -> None:
+    """A hold that Postgres does not know is a leak, leases or not."""
+    await _lease(pair, "l", 100)
+    await _drawn(pair)
+    leaked = pair.work.request(pair.account, 0)
+    await pair.hold(leaked)
+    proof = await pair.prove()
+    assert f"reservation {leaked.reservation_id} lives in Redis" in proof.broken_how
 
 
 async def test_wrong_quota_is_found(pair: Pair) -> None:

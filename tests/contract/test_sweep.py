@@ -10,7 +10,8 @@ import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 
-from billing.reservations import Admitted
+from billing.lease_calls import LeaseCall, Step
+from billing.reservations import Admitted, Budget, Hold
 from billing.stores.postgres_ledger import PostgresLedger
 from billing.stores.postgres_strays import PostgresStrays
 from billing.stores.postgres_truth import PostgresTruth
@@ -101,6 +102,52 @@ async def test_a_hold_within_its_life_is_left_alone(database: str, redis_url: st
         )
         assert await sweep.sweep() == 0
         assert len((await one.hot.read([account]))[account].pending) == 1
+
+
+async def _lease(one: Front, account: str, ident: str, life_s: int) -> None:
+    """A lease of a worker that then died."""
+    asked = Hold("", account, 10, 0, (Budget("units:llm", 0, 1000, 2),))
+    opened = LeaseCall(ident, 1, Step.OPEN, 5, asked, life_s)
+    (answer,) = await one.hot.tend(one.worker._epoch.number, [opened])
+    assert answer is not None
+    assert answer.granted == 5
+
+
+async def test_leases_of_the_dead_go_after_their_life_and_the_grace(
+    database: str, redis_url: str
+) -> None:
+    """With the copy that has them, which is built anew from what is journaled; while a lease is
+    within its life and the grace it stays, and so does its copy."""
+    over, young = await open_account(database, 1000), await open_account(database, 1000)
+    now_s, grace_s = int(time.time()), 30
+    registry = CollectorRegistry()
+    async with (
+        asyncpg.create_pool(database, min_size=1, max_size=2) as pool,
+        front(database, redis_url) as one,
+    ):
+        await _hold(one, over, [1])
+        await _hold(one, young, [1])
+        await _lease(one, over, "over", now_s)
+        await _lease(one, over, "over, too", now_s - 5)
+        await _lease(one, over, "beside them", now_s + 1)
+        await _lease(one, young, "young", now_s + 1)
+        sweep = Sweep(
+            one.hot,
+            PostgresStrays(pool),
+            clock=lambda: now_s + grace_s + 0.5,
+            report=print,
+            registry=registry,
+            limits=LIMITS,
+        )
+        assert await sweep.sweep() == 2
+        assert await sweep.sweep() == 0
+        copies = await one.hot.read([over, young])
+        asked = ask(over, 1000 - 1, [Budget("units:llm", 0, 1000, 1000)])
+        answer = await one.reserver.reserve(*asked, "closed")
+    assert over not in copies
+    assert [ident for ident, _ in copies[young].leases] == ["young"]
+    assert registry.get_sample_value("tollkeeper_stray_holds_total", {"state": "lease"}) == 2
+    assert answer == Admitted(0)
 
 
 async def test_a_sweep_without_redis_is_reported_and_goes_on(database: str) -> None:
