@@ -79,7 +79,7 @@ async def test_people_get_tables(stage: Stage, books: Books, program: Program) -
     _, request_id = await ping(stage, customer)
     await books.expect(customer, 5 * CREDIT, PINGED)
     expected = {
-        ("account", "list"): reader,
+        ("account", "list", "--limit", "500"): reader,
         ("account", "show", reader): customer.account_id,
         ("key", "list", reader): customer.key[-4:],
         ("balance", reader): "available  0.004 USD = 4.000000 credits",
