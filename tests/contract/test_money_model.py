@@ -13,6 +13,7 @@ from billing.stores.redis_client import CLUSTER_SCHEME, RedisClient, connect
 from billing.stores.redis_hot import RedisHotStore
 from devstack import Postgres
 from tests.contract.postgres_bench import PostgresLedgerBench
+from tests.model.lease_walk import walk_leases
 from tests.model.money_machine import check_money
 from tests.model.money_values import NAMES, Installation
 
@@ -76,7 +77,13 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(redis_hot, name, A_DAY_MS)
 
 
-@pytest.mark.parametrize(("place", "examples"), [("redis", 10), ("redis_cluster", 5)])
+def url_of(request: pytest.FixtureRequest, place: str) -> str:
+    """Where the hot copy is."""
+    url: str = request.getfixturevalue(f"{place}_url")
+    return url.replace("redis://", CLUSTER_SCHEME) if place == "redis_cluster" else url
+
+
+@pytest.mark.parametrize(("place", "examples"), [("redis", 8), ("redis_cluster", 4)])
 def test_money_stays_exact_in_postgres_and_redis(
     request: pytest.FixtureRequest,
     postgres_server: Postgres,
@@ -85,13 +92,18 @@ def test_money_stays_exact_in_postgres_and_redis(
     examples: int,
 ) -> None:
     """Whatever happens, in any order, Postgres and Redis are what plain integers say."""
-    url: str = request.getfixturevalue(f"{place}_url")
-    url = url.replace("redis://", CLUSTER_SCHEME) if place == "redis_cluster" else url
     check_money(
-        installer(postgres_server, template_database, url),
+        installer(postgres_server, template_database, url_of(request, place)),
         settings(
             max_examples=examples,
             stateful_step_count=40,
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_a_walk_through_all_that_leases_live_through(
+    request: pytest.FixtureRequest, postgres_server: Postgres, template_database: str
+) -> None:
+    """Lost calls, early ends, call-backs, copies built behind them, silence and death, in order."""
+    walk_leases(installer(postgres_server, template_database, url_of(request, "redis")))

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import TypeVar
 
-from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
@@ -63,11 +62,12 @@ class LeaseRules(MoneyBase):
         self.books.reservations[ident] = one
         drawn = one.admitted = self.draw(asker, hold, journal_row(one))
         if drawn:
-            event("drawn from a lease")
+            self.happens("drawn from a lease")
         else:
             build = patient and not asker.cut
             answer = self.ask_patiently(asker, hold) if build else self.ask(asker, hold)
-            event(f"asked: {answer.budget if isinstance(answer, Short) else type(answer).__name__}")
+            kind = answer.budget if isinstance(answer, Short) else type(answer).__name__
+            self.happens(f"asked: {kind}")
             one.admitted = isinstance(answer, Admitted)
             if one.admitted:
                 asker.leases.note(hold)
@@ -87,7 +87,7 @@ class LeaseRules(MoneyBase):
         self.tend(worker)
         worker.line.loses = ""
         if loses and worker.line.calls > calls:
-            event(f"lease: lost {loses}")
+            self.happens(f"lease: lost {loses}")
 
     def lease_out(self, worker: ModelWorker, asked: Ask, opening: Loss = "") -> None:
         """An account that asks often is leased a share, and some of it is drawn and not told of;
@@ -131,7 +131,7 @@ class LeaseRules(MoneyBase):
         self.late.remove(item)
         line, epoch, calls = item
         self.orphans |= {call.lease_id for call in calls if call.step is Step.OPEN}
-        event("lease: a late call arrives")
+        self.happens("lease: a late call arrives")
         self.run(line.deliver(epoch, calls))
 
     @rule(
@@ -148,7 +148,7 @@ class LeaseRules(MoneyBase):
             expected = self.books.settle({ident: content}, self.now_s)
             said = settlement(known[ident], content)
             self.committed(self.run(self.real.ledger.store.settle([said], self.now_us)), expected)
-            event("lease: ended before it was told of")
+            self.happens("lease: ended before it was told of")
             for _ in range(1 + again):
                 self.publish(self.outbox[-1][1])
 
@@ -178,7 +178,7 @@ class LeaseRules(MoneyBase):
         worker.cut = worker.cut and not heard_again
         self.moment(0.01)
         drawn = self.reserve_one(worker, asked, patient=False)
-        event(f"copy built behind a lease: {'drawn' if drawn else 'asked'}")
+        self.happens(f"copy built behind a lease: {'drawn' if drawn else 'asked'}")
 
     @rule(worker=workers, wait_s=st.sampled_from([0.0, 0.3, A_WHILE_S]))
     def cut_off(self, worker: int, wait_s: float) -> None:
@@ -198,14 +198,14 @@ class LeaseRules(MoneyBase):
         self.lost |= {row.reservation_id for row in dead.buffer}
         self.loads = [load for load in self.loads if load.loader is not dead]
         if any(self.untold.values()):
-            event("a worker dies with draws that nobody was told of")
+            self.happens("a worker dies with draws that nobody was told of")
         self.workers[worker] = self.seat(worker)
 
     @rule(wait_s=st.sampled_from([0, LIFETIME_S // 2, LIFETIME_S + 31]))
     def sweep_strays(self, wait_s: int) -> None:
         """What is past its life in the hot copy ends, leases of the dead among it."""
         self.pass_time(wait_s)
-        event(f"swept: {'something' if self.sweep_up() else 'nothing'}")
+        self.happens(f"swept: {'something' if self.sweep_up() else 'nothing'}")
 
     @rule()
     def rest(self) -> None:

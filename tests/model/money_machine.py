@@ -7,7 +7,7 @@ late, twice or never, copies that are flushed, dropped, outdated and rebuilt mea
 
 from collections.abc import Awaitable, Callable
 
-from hypothesis import event, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
@@ -143,7 +143,7 @@ class MoneyMachine(LeaseRules):
         assert frozenset(done.conflicts) == expected.conflicts
         for name in ("settled", "released", "late", "duplicates", "conflicts"):
             if getattr(expected, name):
-                event(f"entries: {name}")
+                self.happens(f"entries: {name}")
         self.committed(done, expected)
 
     @rule(wait_s=st.sampled_from([30, LIFETIME_S // 2, DAY_S, WEEK_S]))

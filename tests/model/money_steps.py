@@ -4,10 +4,11 @@ and of the reference, and compared."""
 import asyncio
 import itertools
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
-from hypothesis import event
+from hypothesis import currently_in_test_context, event
 from hypothesis.stateful import RuleBasedStateMachine, initialize
 
 from billing.lease_calls import LeaseCall, Leased, Step
@@ -81,6 +82,7 @@ class MoneySteps(RuleBasedStateMachine):
         self.untold: dict[str, list[str]] = {}
         self.lost: set[str] = set()
         self.orphans: set[str] = set()
+        self.happened: Counter[str] = Counter()
         self.late: list[tuple[Line, int, Sequence[LeaseCall]]] = []
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:
@@ -97,6 +99,12 @@ class MoneySteps(RuleBasedStateMachine):
             self.run(self.real.ledger.topup(name, OPENING, "opening"))
             self.books.accounts[name] = Account(overdraft)
             self.books.topup(name, OPENING, "opening")
+
+    def happens(self, what: str) -> None:
+        """For the statistics of hypothesis, and for whoever wants to see that it did."""
+        self.happened[what] += 1
+        if currently_in_test_context():
+            event(what)
 
     # --- workers and time
 
@@ -127,7 +135,7 @@ class MoneySteps(RuleBasedStateMachine):
         """The hot copy was told of leases, by whom and why ever."""
         for call, answer in zip(calls, answers, strict=True):
             assert answer == self.hot.tend(epoch, call), call
-            event(f"lease: {call.step.name} {'is not there' if answer is None else 'done'}")
+            self.happens(f"lease: {call.step.name} {'is not there' if answer is None else 'done'}")
             untold = self.untold.get(call.lease_id, [])
             for draw in call.draws if answer is not None else ():
                 if draw.reservation_id in untold:
@@ -135,7 +143,7 @@ class MoneySteps(RuleBasedStateMachine):
             if answer is None or call.step is Step.CLOSE:
                 self.untold.pop(call.lease_id, None)
             if answer is not None and answer.called_back:
-                event("lease: called back")
+                self.happens("lease: called back")
 
     def moment(self, seconds_s: float) -> None:
         """Time passes for leases and heartbeats."""
@@ -208,7 +216,7 @@ class MoneySteps(RuleBasedStateMachine):
             self.build(answer)
             answer = self.ask(worker, hold)
         if isinstance(answer, Short) and answer.leased:
-            event("asked: short of what is leased")
+            self.happens("asked: short of what is leased")
             self.run(worker.leases.give_back(hold.account_id))
             self.moment(0.15)
             for other in self.workers:

@@ -8,6 +8,7 @@ from billing.lease_calls import PAUSE_MS
 from billing.stores.memory import MemoryHotStore
 from billing.stores.memory_hot import LOAD_RIGHT_S
 from tests.contract.ledger_bench import MemoryLedgerBench
+from tests.model.lease_walk import walk_leases
 from tests.model.money_machine import check_money
 
 
@@ -39,3 +40,8 @@ async def install() -> MemoryInstallation:
 def test_money_stays_exact_in_memory() -> None:
     """Whatever happens, in any order, ledger and hot copy are what plain integers say."""
     check_money(install, settings(max_examples=8, stateful_step_count=40))
+
+
+def test_a_walk_through_all_that_leases_live_through() -> None:
+    """Lost calls, early ends, call-backs, copies built behind them, silence and death, in order."""
+    walk_leases(install)
