@@ -1,6 +1,8 @@
 """One suite for every hot copy: leases whose requests end early, whose copy goes, or that somebody
 else is short of."""
 
+from itertools import permutations
+
 import pytest
 
 from billing.lease_calls import CALL_BACK_MS, PAUSE_MS, Leased, Step
@@ -65,6 +67,53 @@ async def test_an_end_is_remembered_once(hot: HotBench) -> None:
     assert await holder.tell(3, hold("a", 1)) == Leased(0, 96)
     assert await pending(hot.store) == ["a", "c"]
     assert await holder.tell(4, hold("b", 1)) == Leased(0, 97)
+
+
+async def test_the_only_end_is_remembered_once(hot: HotBench) -> None:
+    """Told, it is forgotten, although nothing else is remembered."""
+    await build(hot.store, truth(100))
+    holder = Holder(hot.store, like(1))
+    await holder.open(5)
+    await hot.store.publish([said(100, 2, "a")])
+    assert await holder.tell(2, hold("a", 1)) == Leased(0, 96)
+    assert await holder.tell(3, hold("a", 1)) == Leased(0, 96)
+    assert await pending(hot.store) == ["a"]
+
+
+async def test_ids_are_taken_as_they_are(hot: HotBench) -> None:
+    """Those of leases and reservations have signs that mean something to a pattern."""
+    await build(hot.store, truth(800))
+    ids = [f"0198c0de-0000-7000-8000-{number:012x}" for number in range(4)]
+    first, second = (Holder(hot.store, like(1), ident) for ident in ids[:2])
+    assert (await first.open(5), await second.open(5)) == (Leased(5, 795), Leased(5, 790))
+    await hot.store.publish([said(800, 2, ids[2]), said(800, 2, ids[2])])
+    assert await first.tell(2, hold(ids[2], 1), hold(ids[3], 1)) == Leased(0, 791)
+    assert await pending(hot.store) == [ids[3]]
+    assert await first.tell(3, hold(ids[2], 1)) == Leased(0, 791)
+    assert await pending(hot.store) == ids[2:]
+    assert await first.close(4) == Leased(0, 793)
+    assert await second.close(2) == Leased(0, 798)
+
+
+@pytest.mark.parametrize("order", list(permutations("lmn")))
+async def test_leases_are_closed_in_any_order(hot: HotBench, order: tuple[str, ...]) -> None:
+    """With the last of them the copy knows none: it remembers nothing, and calls nobody back."""
+    await build(hot.store, truth(800))
+    holders = {ident: Holder(hot.store, like(1), ident) for ident in "lmn"}
+    for holder in holders.values():
+        assert (await holder.open(5)) is not None
+    for ident in order[:2]:
+        assert await holders[ident].close(2) is not None
+        await hot.store.publish([said(800, 2, "a")])
+    last = holders[order[2]]
+    assert await last.tell(2, hold("a", 1)) == Leased(0, 796)
+    assert await pending(hot.store) == []
+    await hot.store.publish([said(800, 2, "b")])
+    assert await last.close(3) == Leased(0, 800)
+    assert await ask(hot.store, hold("dear", 801)) == Short(CREDITS, 800, 801)
+    assert await holders["l"].open(5) == Leased(5, 795)
+    assert await holders["l"].tell(2, hold("b", 1)) == Leased(0, 795)
+    assert await pending(hot.store) == ["b"]
 
 
 async def test_several_ends_of_one_call(hot: HotBench) -> None:

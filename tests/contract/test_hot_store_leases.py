@@ -212,6 +212,7 @@ async def test_a_lease_lives_as_long_as_its_last_request(hot: HotBench) -> None:
     for number, said_s, kept_s in ((2, 9, 9), (3, 5, 9), (3, 20, 20)):
         await holder.call(number, expires_s=EXPIRES_S + said_s)
         assert await leases(hot.store) == [("l", f"1|{EXPIRES_S + kept_s}")]
+    assert await holder.close(4) == Leased(0, 100)
 
 
 async def test_many_leases_in_one_call(hot: HotBench) -> None:

@@ -324,6 +324,7 @@ def test_each_time_is_judged_by_itself() -> None:
     lease.draw(hold(1))
     lease.draw(hold(2))
     lease.judge_use(5.0, 0.2, 2)
+    lease.draw(hold(3))
     lease.judge_use(5.1, 0.2, 2)
     assert next_call(lease).step is Step.KEEP
     lease.told()

@@ -7,6 +7,7 @@ import itertools
 
 import pytest
 
+from billing.lease_calls import CALL_BACK_MS
 from billing.leases import LeaseLimits
 from billing.reservations import (
     CREDITS,
@@ -27,6 +28,14 @@ from tests.unit.billing.office import STEP_S, settle_down
 @pytest.fixture
 def office() -> WatchedOffice:
     return WatchedOffice()
+
+
+def test_a_call_back_is_heard_of_while_others_wait_for_it() -> None:
+    """Between two calls of a lease less time passes than who is short waits, and than the lease
+    surely stands."""
+    limits = LeaseLimits()
+    assert limits.tell_s + limits.tick_s < CALL_BACK_MS / 1000
+    assert limits.tell_s + limits.tick_s < limits.sure_s
 
 
 async def test_an_account_that_asks_often_gets_a_lease(office: WatchedOffice) -> None:
