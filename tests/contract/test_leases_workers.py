@@ -397,6 +397,32 @@ class SlowStore(RedisHotStore):
         return answers
 
 
+async def test_nothing_is_drawn_while_a_lease_is_closed(database: str, redis_url: str) -> None:
+    """Redis has the lease no more before its worker hears so."""
+    asked = Asker(await open_account(database, 300))
+    async with (
+        front(database, redis_url, store=SlowStore) as one,
+        front(database, redis_url) as other,
+    ):
+        assert isinstance(one.hot, SlowStore)
+        await asked.until_drawn(one)
+        await one.halt("Leases.run")
+        await one.leases.tend()
+        assert await asked.once(one, lease_only=True)
+        one.hot.slow = asyncio.Event()
+        call = asyncio.create_task(one.leases.give_back())
+        await until(lambda: _nothing_leased(other, asked.account))
+        assert not await asked.once(one, lease_only=True)
+        one.hot.slow.set()
+        await call
+        await asked.empty(other)
+    assert len(asked.admitted) == 300
+
+
+async def _nothing_leased(one: Front, account: str) -> bool:
+    return await leases_of(one, account) == 0
+
+
 async def test_an_answer_from_before_a_barrier_lets_nobody_draw(
     database: str, redis_url: str
 ) -> None:

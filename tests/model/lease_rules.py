@@ -91,7 +91,9 @@ class LeaseRules(MoneyBase):
 
     def lease_out(self, worker: ModelWorker, asked: Ask, opening: Loss = "") -> None:
         """An account that asks often is leased a share, and some of it is drawn and not told of;
-        what is drawn may cost less than what opened the lease."""
+        what is drawn may cost less than what opened the lease. Some time before nothing was closed
+        or refused, so that asks count."""
+        self.tend_once(worker, 0.5, "")
         for _ in range(3):
             self.reserve_one(worker, asked, patient=True)
         self.tend_once(worker, 0.06, opening)

@@ -14,7 +14,7 @@ ASKED = (
 )
 
 LEAST = {
-    "drawn from a lease": 50,
+    "drawn from a lease": 100,
     "lease: ended before it was told of": 6,
     "lease: lost reply": 8,
     "lease: lost late call": 8,
@@ -43,9 +43,6 @@ class LeaseWalk:
             self._share(lessee, asked)
             self._build(lessee, asked)
             self._die(lessee, asked)
-        self._model.teardown()
-        happened = self._model.happened
-        assert not {what for what, least in LEAST.items() if happened[what] < least}, happened
 
     def _lose_calls(self, lessee: int, asked: Ask) -> None:
         model = self._model
@@ -86,9 +83,12 @@ class LeaseWalk:
     def _die(self, lessee: int, asked: Ask) -> None:
         model = self._model
         for journaled in (False, True):
+            model.ask_often(lessee, asked, "", "")
+            model.pass_time(LIFETIME_S // 2)
+            model.ask_often(lessee, asked, "", "")
             model.die(lessee, asked, True, journaled)
             self._look()
-            for wait_s in (LIFETIME_S // 2, LIFETIME_S + 31):
+            for wait_s in (LIFETIME_S // 2 + 32, LIFETIME_S + 31):
                 model.sweep_strays(wait_s)
                 self._look()
             self._start_anew(asked)
@@ -114,4 +114,10 @@ class LeaseWalk:
 
 def walk_leases(install: Callable[[], Awaitable[Installation]]) -> None:
     """Walk once over an installation that ``install`` makes."""
-    LeaseWalk(MoneyMachine(install)).walk()
+    model = MoneyMachine(install)
+    try:
+        LeaseWalk(model).walk()
+    finally:
+        model.teardown()
+    happened = model.happened
+    assert not {what for what, least in LEAST.items() if happened[what] < least}, happened
