@@ -40,6 +40,9 @@ from tollkeeper.settings import Settings
 from tollkeeper.wiring.servers import Servers, open_servers
 
 log = structlog.get_logger("authz")
+SLEEPLESS_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""On Linux the monotonic clock stands still while the machine sleeps, and others may take a worker
+for dead in that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,10 @@ async def open_front_door(
             await worker.stop()
 
 
+def _sleepless_s() -> float:
+    return time.clock_gettime(SLEEPLESS_CLOCK)
+
+
 def _reserver(
     settings: Settings, servers: Servers, workers: PostgresWorkers, registry: CollectorRegistry
 ) -> tuple[Worker, Reserver]:
@@ -108,7 +115,7 @@ def _reserver(
         journal=journal,
         epoch=epoch,
         fence=fence,
-        clock_s=time.monotonic,
+        clock_s=_sleepless_s,
         now_s=time.time,
         new_id=_new_id,
         metrics=LeaseMetrics(registry),
@@ -123,7 +130,7 @@ def _reserver(
         leases=leases,
         fence=fence,
         clock=time.time,
-        clock_s=time.monotonic,
+        clock_s=_sleepless_s,
         report=report,
     )
     breaker = Breaker(time.monotonic)
