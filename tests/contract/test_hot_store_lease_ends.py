@@ -69,6 +69,28 @@ async def test_an_end_is_remembered_once(hot: HotBench) -> None:
     assert await holder.tell(4, hold("b", 1)) == Leased(0, 97)
 
 
+async def test_what_comes_back_is_there_for_the_same_call(hot: HotBench) -> None:
+    """Credits and shares of what ended early are leased again at once."""
+    await build(hot.store, truth(160))
+    holder = Holder(hot.store, like(20, units(20, 160)))
+    assert await holder.open(9) == Leased(1, 140)
+    await hot.store.publish([said(160, 2, "a")])
+    told = await holder.call(2, Step.KEEP, hold("a", 20, units(20, 160)), wanted=9)
+    assert told == Leased(1, 140)
+    await assert_left(hot.store, units(0, 160), 140)
+
+
+async def test_what_was_held_is_not_remembered(hot: HotBench) -> None:
+    """Its end is known, even when a publication names it twice."""
+    await build(hot.store, truth(100))
+    holder = Holder(hot.store, like(1))
+    await holder.open(5)
+    assert isinstance(await ask(hot.store, hold("a", 1)), Admitted)
+    await hot.store.publish([said(100, 2, "a", "a")])
+    assert await holder.tell(2, hold("a", 1)) == Leased(0, 95)
+    assert await pending(hot.store) == ["a"]
+
+
 async def test_the_only_end_is_remembered_once(hot: HotBench) -> None:
     """Told, it is forgotten, although nothing else is remembered."""
     await build(hot.store, truth(100))
