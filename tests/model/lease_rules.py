@@ -158,22 +158,22 @@ class LeaseRules(MoneyBase):
         lessee=workers,
         builder=workers,
         asked=small_asks(),
-        cut=st.booleans(),
+        cut_moments=st.sampled_from([0, 8, 16]),
         heard_again=st.booleans(),
     )
     def build_behind_a_lease(
-        self, lessee: int, builder: int, asked: Ask, cut: bool, heard_again: bool
+        self, lessee: int, builder: int, asked: Ask, cut_moments: int, heard_again: bool
     ) -> None:
         """A copy is lost and built while a worker has a lease of it, and perhaps cannot be heard of
         by anybody; it would draw from that lease."""
         worker = self.workers[lessee]
         self.lease_out(worker, asked)
-        worker.cut = cut
-        for _ in range(16 if cut else 1):
+        worker.cut = cut_moments > 0
+        for _ in range(max(1, cut_moments)):
             self.tend_once(worker, 0.11, "")
         self.run(self.workers[0].line.drop([asked.account]))
         self.hot.drop(asked.account)
-        if cut:
+        if cut_moments:
             builder = 1 - lessee
         if not self.workers[builder].cut:
             self.reserve_one(self.workers[builder], replace(asked, amount=300), patient=True)

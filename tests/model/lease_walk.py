@@ -3,9 +3,11 @@ any order, so that no run leaves it out."""
 
 import itertools
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from tests.model.money_machine import MoneyMachine
 from tests.model.money_values import LIFETIME_S, NAMES, Ask, Installation
+from tests.model.reference_ledger import DAY_S
 
 ASKED = (
     Ask(NAMES[0], 1, None, 0, frozenset(), charging=False, reply_lost=False),
@@ -42,6 +44,7 @@ class LeaseWalk:
             self._lose_calls(lessee, asked)
             self._share(lessee, asked)
             self._build(lessee, asked)
+            self._outlive(lessee, asked)
             self._die(lessee, asked)
 
     def _lose_calls(self, lessee: int, asked: Ask) -> None:
@@ -68,17 +71,42 @@ class LeaseWalk:
 
     def _build(self, lessee: int, asked: Ask) -> None:
         model = self._model
-        for builder, cut, heard_again in (
-            (lessee, False, False),
-            (1 - lessee, False, False),
-            (1 - lessee, True, False),
-            (1 - lessee, True, True),
+        for builder, cut_moments, heard_again in (
+            (lessee, 0, False),
+            (1 - lessee, 0, False),
+            (1 - lessee, 8, False),
+            (1 - lessee, 16, False),
+            (1 - lessee, 16, True),
         ):
-            model.build_behind_a_lease(lessee, builder, asked, cut, heard_again)
+            model.build_behind_a_lease(lessee, builder, asked, cut_moments, heard_again)
             self._look()
             if model.workers[lessee].cut:
                 model.cut_off(lessee, 0.0)
             self._start_anew(asked)
+
+    def _outlive(self, lessee: int, asked: Ask) -> None:
+        """A lease, and one that is not opened yet, when an epoch ends and when a day does."""
+        model = self._model
+        for _ in range(2):
+            model.ask_often(lessee, asked, "", "")
+            model.raise_epoch(True)
+            model.tend_leases(lessee, 0.15, "")
+            self._look()
+            self._start_anew(asked)
+            for _ in range(3):
+                model.reserve_one(model.workers[lessee], asked, patient=True)
+            model.raise_epoch(True)
+            model.tend_leases(lessee, 0.06, "")
+            self._look()
+            self._start_anew(asked)
+        model.ask_often(lessee, asked, "", "")
+        model.wait(DAY_S)
+        model.reserve_one(model.workers[1 - lessee], asked, patient=True)
+        model.run(model.workers[lessee].leases.give_back())
+        for _ in range(5):
+            model.reserve_one(model.workers[1 - lessee], replace(asked, amount=60), patient=True)
+        self._look()
+        self._start_anew(asked)
 
     def _die(self, lessee: int, asked: Ask) -> None:
         model = self._model
@@ -112,12 +140,11 @@ class LeaseWalk:
         self._model.the_hot_copies_are_what_they_have_to_be()
 
 
-def walk_leases(install: Callable[[], Awaitable[Installation]]) -> None:
-    """Walk once over an installation that ``install`` makes."""
+def walk_leases(install: Callable[[], Awaitable[Installation]]) -> set[str]:
+    """Walk once over an installation that ``install`` makes; returns what hardly happened."""
     model = MoneyMachine(install)
     try:
         LeaseWalk(model).walk()
     finally:
         model.teardown()
-    happened = model.happened
-    assert not {what for what, least in LEAST.items() if happened[what] < least}, happened
+    return {what for what, least in LEAST.items() if model.happened[what] < least}

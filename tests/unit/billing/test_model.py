@@ -44,4 +44,4 @@ def test_money_stays_exact_in_memory() -> None:
 
 def test_a_walk_through_all_that_leases_live_through() -> None:
     """Lost calls, early ends, call-backs, copies built behind them, silence and death, in order."""
-    walk_leases(install)
+    assert not walk_leases(install)
