@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from billing.lease_calls import LeaseCall, Leased, Step
-from billing.rate import Rate, RateLeft
+from billing.rate import US_PER_S, Rate, RateLeft
 from billing.reservations import Admitted, Hold
 
 LEAST_REQUESTS = 4
@@ -31,6 +31,7 @@ class Lease:
         "_judged_s",
         "_left",
         "_left_nanos",
+        "_life_s",
         "_number",
         "_pace",
         "_suspended_s",
@@ -62,6 +63,7 @@ class Lease:
         self._full_us = 0
         self._number = 0
         self._expires_s = hold.expires_s
+        self._life_s: int | None = None
         self._suspended_s = 0.0
         self._judged_s = now_s
         self._drawn = 0
@@ -113,6 +115,11 @@ class Lease:
             rate = Rate(name, interval_us, burst, now_us)
             hold = msgspec.structs.replace(hold, rate=rate)
         self._number += 1
+        now_s = now_us // US_PER_S
+        if self._life_s is None:
+            self._life_s = max(0, hold.expires_s - now_s)
+        # What is drawn until the next call, and perhaps never told of, lives as long from now on.
+        self._expires_s = max(self._expires_s, now_s + self._life_s)
         self._under_way = LeaseCall(
             self.lease_id,
             self._number,

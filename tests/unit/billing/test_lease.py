@@ -12,6 +12,7 @@ from billing.reservations import Admitted, Budget, Hold
 MOST = 512
 NOW_US = 10**15
 LIFE_S = 600
+ENDS_S = NOW_US // 10**6 + LIFE_S
 SURE_S = 0.4
 
 
@@ -20,7 +21,7 @@ def hold(
 ) -> Hold:
     """A request; its life ends later than that of the one before."""
     budgets = () if units is None else (Budget("units:llm", 0, 1000, units),)
-    return Hold(f"r{number}", "account", amount, LIFE_S + number, budgets, rate, "", "pool")
+    return Hold(f"r{number}", "account", amount, ENDS_S + number, budgets, rate, "", "pool")
 
 
 def turn(after_us: int = 0) -> Rate:
@@ -60,7 +61,12 @@ def test_a_new_lease_has_nothing() -> None:
     assert lease.until_s == 0.0
     assert lease.draws == []
     call = next_call(lease)
-    assert (call.lease_id, call.number, call.step, call.expires_s) == ("l", 1, Step.OPEN, 601)
+    assert (call.lease_id, call.number, call.step, call.expires_s) == (
+        "l",
+        1,
+        Step.OPEN,
+        ENDS_S + 1,
+    )
     assert call.wanted == LEAST_REQUESTS + 5 * (FIRST_PACE * 3 // 4) // 2
     assert not call.draws
 
@@ -131,9 +137,19 @@ def test_a_call_tells_what_was_drawn_since_the_last() -> None:
     lease.draw(hold(3))
     first = answered(lease, Leased(0, 1000))
     assert ([draw.reservation_id for draw in first.draws], first.number) == (["r7", "r3"], 2)
-    assert (first.step, first.expires_s) == (Step.KEEP, LIFE_S + 7)
+    assert (first.step, first.expires_s) == (Step.KEEP, ENDS_S + 7)
     second = next_call(lease)
-    assert (list(second.draws), second.number, second.expires_s) == ([], 3, LIFE_S + 7)
+    assert (list(second.draws), second.number, second.expires_s) == ([], 3, ENDS_S + 7)
+
+
+def test_a_lease_lives_as_long_as_what_is_drawn_after_a_call() -> None:
+    """A worker that stood still for minutes may draw after its next call, and die before it tells
+    of that: the lease has to stand for the whole life of such a request from that call on."""
+    lease = opened(hold(0))
+    late_us = NOW_US + 1_000 * 10**6
+    assert lease.next_call(MOST, late_us, late_us).expires_s == ENDS_S + 1_000
+    lease.told()
+    assert lease.next_call(MOST, NOW_US, NOW_US).expires_s == ENDS_S + 1_000
 
 
 def test_what_is_drawn_during_a_call_is_told_by_the_next() -> None:
