@@ -6,7 +6,7 @@ are written as texts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from struct import Struct, unpack
 
@@ -14,7 +14,7 @@ import msgspec
 
 from billing.lease_calls import LeaseCall
 from billing.rate import RATE_KIND
-from billing.reservations import Hold, Publication, Record, Truth, Used, parse_record
+from billing.reservations import Budget, Hold, Publication, Record, Truth, Used, parse_record
 
 MOST_BUDGETS = 127
 """Counted budgets of one request: their number is one byte, as UTF-8 writes it."""
@@ -81,18 +81,31 @@ def write_lease_call(call: LeaseCall) -> bytes:
         *amounts,
         *limits,
     )
-    return texts.encode() + numbers + b"".join([_write_draw(draw) for draw in call.draws])
+    return texts.encode() + numbers + _write_draws(call.draws)
 
 
-def _write_draw(hold: Hold) -> bytes:
-    """A reservation: its field, and its record as :func:`write_record` has it."""
-    budgets = hold.budgets
+def _write_draws(draws: Sequence[Hold]) -> bytes:
+    """Reservations: of each its field, and its record as :func:`write_record` has it.
+
+    Those of one lease mostly differ in nothing but their ids and ends of life.
+    """
+    pieces: list[bytes] = []
+    amount_nanos, same = -1, b""
+    budgets: tuple[Budget, ...] = ()
+    for draw in draws:
+        if draw.budgets is not budgets or draw.amount_nanos != amount_nanos:
+            amount_nanos, budgets = draw.amount_nanos, draw.budgets
+            same = _write_shares(amount_nanos, budgets)
+        pieces += (f"#{draw.reservation_id}\0".encode(), same, _integers[1](draw.expires_s))
+    return b"".join(pieces)
+
+
+def _write_shares(amount_nanos: int, budgets: Sequence[Budget]) -> bytes:
+    """A record without its end of life."""
     count = len(budgets)
-    # As above.
-    names, windows, _, amounts = zip(*budgets) if count else ((), (), (), ())  # noqa: B905
-    byte = _bytes[count]
-    texts = f"#{hold.reservation_id}\0{byte}{hold.amount_nanos}\0{'|'.join(names)}\0"
-    return texts.encode() + _integers[2 * count + 1](*windows, *amounts, hold.expires_s)
+    names, windows, _, amounts = zip(*budgets, strict=True) if count else ((), (), (), ())
+    texts = f"{_bytes[count]}{amount_nanos}\0{'|'.join(names)}\0"
+    return texts.encode() + _integers[2 * count](*windows, *amounts)
 
 
 def write_publication(said: Publication) -> bytes:
