@@ -41,7 +41,7 @@ class LeaseLimits:
     its requests. ``sure_s``: how long a lease surely stands after a call found it; of an inline
     rate, so much is missing from the burst. ``open_asks`` within ``asks_s`` open a lease, fewer
     than ``keep_draws`` in twice ``tell_s`` close it: below, its calls cost more than they save.
-    ``max_leases`` bounds the memory, ``call_leases`` the time of a call (about 10 us for each).
+    ``max_leases`` bounds the memory, ``call_leases`` the time of a call (about 30 us for each).
     """
 
     most_requests: int = 512
@@ -53,7 +53,7 @@ class LeaseLimits:
     asks_s: float = 0.5
     keep_draws: int = 2
     max_leases: int = 4_096
-    call_leases: int = 64
+    call_leases: int = 16
 
 
 class Leases:

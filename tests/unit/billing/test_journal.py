@@ -58,6 +58,36 @@ async def test_a_row_that_can_never_be_written_is_reported_and_the_others_are_ke
     assert len(office.ledger.register.pending(A)) == 3
 
 
+class Counting(MemoryWorkers):
+    """Remembers how many rows each statement had."""
+
+    def __init__(self, office: MemoryOffice) -> None:
+        super().__init__(office, "w")
+        self.sizes: list[int] = []
+
+    async def record(self, rows: Sequence[JournalRow]) -> None:
+        self.sizes.append(len(rows))
+        await super().record(rows)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "sizes"),
+    [(3, [3]), (4, [3, 1]), (12, [3, 3, 3, 3]), (13, [4, 4, 4, 1]), (41, [10, 10, 10, 10, 1])],
+)
+async def test_a_flush_is_written_in_pieces(waiting: int, sizes: list[int]) -> None:
+    """In four, none of them smaller than a piece has to be or larger than a batch may be; nothing
+    is left out and nothing written twice."""
+    office = _office()
+    store = Counting(office)
+    limits = JournalLimits(piece_rows=3, batch_rows=10)
+    journal = Journal(store, lambda _why, _row: None, limits)
+    for number in range(waiting):
+        journal.add(ask(A, 1, number)[1])
+    await journal.flush()
+    assert (store.sizes, journal.depth) == (sizes, 0)
+    assert len(office.ledger.register.pending(A)) == waiting
+
+
 def test_it_says_when_it_is_full() -> None:
     """The bound is a number of rows."""
     journal = Journal(
