@@ -1,7 +1,7 @@
 """Writing once for all that is written in one turn of the event loop.
 
 A gateway sends many calls in one piece, and most of them are answered in the turn in which they
-came. A write of its own for each answer is a system call for each, and wakes the gateway for each.
+came: one system call for all their answers, and not one for each.
 """
 
 from __future__ import annotations
