@@ -97,12 +97,16 @@ async def sink_stopped(arena: Arena, dice: random.Random) -> None:
 
 async def worker_killed(arena: Arena, dice: random.Random) -> None:
     """One worker of the front door dies with what it has not journaled."""
-    _send(await _running(arena, _worker(arena, dice)), signal.SIGKILL)
+    part = await _running(arena, _worker(arena, dice))
+    arena.worker_kills_s.append(time.time())
+    _send(part, signal.SIGKILL)
 
 
 async def worker_halved(arena: Arena, dice: random.Random) -> None:
     """One process of a worker of the front door dies, and the rest of it is still there."""
-    _send_to_one(await _running(arena, _worker(arena, dice)), signal.SIGKILL, dice)
+    part = await _running(arena, _worker(arena, dice))
+    arena.worker_kills_s.append(time.time())
+    _send_to_one(part, signal.SIGKILL, dice)
 
 
 async def worker_stopped(arena: Arena, dice: random.Random) -> None:

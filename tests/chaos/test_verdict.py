@@ -76,6 +76,21 @@ def test_an_answer_in_the_moment_of_a_kill_may_expire() -> None:
     assert found(lose) == []
 
 
+@pytest.mark.parametrize(("worker_s", "envoy_s", "may"), [(9.1, 9.1, True), (5.0, 9.1, False)])
+def test_what_two_deaths_in_one_moment_hide_may_be_unknown(
+    *, worker_s: float, envoy_s: float, may: bool
+) -> None:
+    """An answer that nobody has heard of, because its worker was killed as well as Envoy; not where
+    the worker was killed at another time."""
+
+    def lose(seen: Witness, books: Books) -> None:
+        books.noted.append(Noted("ping", "r99", ACCOUNT, 9.0))
+        seen.envoy_kills_s.append(envoy_s)
+        seen.worker_kills_s.append(worker_s)
+
+    assert (found(lose) == []) is may
+
+
 def test_a_dead_worker_may_leave_a_lease() -> None:
     """Of no more than the account ever had."""
     assert found(lambda _, books: left(books, 1, 3 * CREDIT)) == []

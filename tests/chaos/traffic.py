@@ -87,6 +87,7 @@ class Witness:
     payers: dict[str, Payer] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
     envoy_kills_s: list[float] = field(default_factory=list)
+    worker_kills_s: list[float] = field(default_factory=list)
     quarantined: Counter[str] = field(default_factory=Counter)
 
 

@@ -1,7 +1,8 @@
 """After the quiet: nothing lost, nothing charged twice, with exact equality.
 
 What cannot be known by anybody is told apart: an answer that the upstream wrote in the moment when
-Envoy was killed, before Envoy could note it in its log. It must have ended as expired.
+Envoy was killed, before Envoy could note it in its log. It must have ended as expired; where the
+worker that admitted it from a lease was killed in the same moment, nobody has heard of it at all.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from tollkeeper.wiring.servers import open_servers
 
 ENVOY_FORGETS_S = 1.0
 """What Envoy had not written when it was killed: its flush interval, and a busy machine."""
+WORKER_FORGETS_S = 0.5
+"""What a worker had neither journaled nor told of when it was killed: 0.1 s, and a busy machine."""
 CALLED_BACK_S = 100.0
 """By then about a dozen leases were called back."""
 Row = Mapping[str, Any]
@@ -109,7 +112,7 @@ def differences(seen: Witness, books: Books) -> Iterator[str]:
     for payer in seen.payers.values():
         yield from _balance(payer, books)
         if payer.kinds.keys() <= EXACT_KINDS:
-            yield from _never_overspent(payer, books)
+            yield from _never_overspent(payer, seen, books)
         yield from _left_leases(payer, books)
     kept = Counter(row["reason"] for row in books.quarantine)
     if kept != seen.quarantined:
@@ -130,11 +133,16 @@ def _answered_is_billed(seen: Witness, books: Books) -> Iterator[str]:
         noted, row = books.lost[ident], books.reservations.get(ident)
         state = row["state"] if row is not None else "unknown"
         moment = any(-ENVOY_FORGETS_S < noted.at_s - k < 0.5 for k in seen.envoy_kills_s)
-        if not (moment and state == "expired"):
+        if not (moment and (state == "expired" or (row is None and _untold(seen, noted)))):
             yield f"answered and not billed ({state}): {noted}"
     for ident in books.events.keys() - ids.keys():
         yield f"billed and not answered: {dict(books.events[ident])}"
     yield from (f"answered {times} times: {ident}" for ident, times in ids.items() if times > 1)
+
+
+def _untold(seen: Witness, noted: Noted) -> bool:
+    """Whether the worker that admitted it may have died before it told anybody."""
+    return any(-WORKER_FORGETS_S < noted.at_s - k < WORKER_FORGETS_S for k in seen.worker_kills_s)
 
 
 def _ends(books: Books) -> Iterator[str]:
@@ -184,17 +192,18 @@ def _balance(payer: Payer, books: Books) -> Iterator[str]:
         yield f"{payer.customer.name}: balance {books.posted[account]}, expected {expected}"
 
 
-def _never_overspent(payer: Payer, books: Books) -> Iterator[str]:
+def _never_overspent(payer: Payer, seen: Witness, books: Books) -> Iterator[str]:
     """At no time was more answered than had been paid for by then.
 
     A reservation that expired although its request was answered had given its credit back: it was
-    covered when it was admitted, and is left out.
+    covered when it was admitted, and is left out. So was one of which nobody has heard.
     """
     account = payer.customer.account_id
     moves: list[tuple[float, int]] = [(at, amount) for at, amount in payer.paid_in]
     for noted in books.noted:
         row = books.reservations.get(noted.request_id)
-        if noted.account_id == account and (row is None or row["state"] == "settled"):
+        counts = not _untold(seen, noted) if row is None else row["state"] == "settled"
+        if noted.account_id == account and counts:
             billed = books.events.get(noted.request_id)
             moves.append((noted.at_s, -CREDIT if billed is None else -billed["price_nanos"]))
     left = 0
